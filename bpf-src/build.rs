@@ -1,0 +1,114 @@
+//! Compiles the kernel side: every `bpf-src/NAME.bpf.c` becomes `$OUT_DIR/NAME.bpf.o`, which the tracer NAME embeds with
+//! `include_bytes!(concat!(env!("OUT_DIR"), "/NAME.bpf.o"))`. A new program file needs no change here.
+//!
+//! In: the C files and headers beside this file, the target's architecture and byte order from cargo, and the
+//! environment variables CLANG and LLVM_STRIP. Out: one object for each program file.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SOURCE_DIR: &str = "bpf-src";
+const SUFFIX: &str = ".bpf.c";
+
+fn main() {
+    if let Err(error) = build() {
+        // Cargo shows what a build script panics with; a line on stderr would drown in its environment dump.
+        println!("cargo::error={error}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
+    // A directory: cargo then watches every file below it.
+    println!("cargo::rerun-if-changed={SOURCE_DIR}");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-env-changed=LLVM_STRIP");
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let strip = env::var("LLVM_STRIP").unwrap_or_else(|_| strip_beside(&clang));
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    for name in program_files()? {
+        let object = out_dir.join(format!("{}.o", name.trim_end_matches(".c")));
+        compile(&clang, &name, &object)?;
+        strip_dwarf(&strip, &object);
+    }
+    Ok(())
+}
+
+/// The names of the program files, sorted: the same tree builds in the same order.
+fn program_files() -> Result<Vec<String>, Box<dyn Error>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(SOURCE_DIR)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX)) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn compile(clang: &str, source: &str, object: &Path) -> Result<(), Box<dyn Error>> {
+    let status = Command::new(clang)
+        // Relative names: the line information in the object then names no directory of this machine.
+        .current_dir(SOURCE_DIR)
+        .args(["-target", bpf_target()?, bpf_arch()?.as_str()])
+        // -g: BTF. v3 adds 32-bit ALU and jump instructions: less code, and ranges the verifier can follow. Kernels
+        // have had both since 5.1. It also lets clang use atomics of 5.12, so those may not be written in the C files.
+        .args(["-g", "-O2", "-mcpu=v3", "-std=gnu11"])
+        .args(["-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-fdebug-compilation-dir=."])
+        .args(["-Iinclude", "-c", source, "-o"])
+        .arg(object)
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{clang}` could not compile {SOURCE_DIR}/{source} ({status})").into()),
+        Err(error) => Err(format!(
+            "`{clang}` cannot be run ({error}): install it (Debian, Ubuntu: apt-get install clang; Fedora: dnf install \
+             clang), or name another one in the environment variable CLANG"
+        )
+        .into()),
+    }
+}
+
+/// Byte order of the kernel that will run the object, which is the target's.
+fn bpf_target() -> Result<&'static str, Box<dyn Error>> {
+    match env::var("CARGO_CFG_TARGET_ENDIAN")?.as_str() {
+        "big" => Ok("bpfeb"),
+        _ => Ok("bpfel"),
+    }
+}
+
+/// The name the kernel's own BPF sources use for the architecture.
+fn bpf_arch() -> Result<String, Box<dyn Error>> {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let name = match arch.as_str() {
+        "x86_64" => "x86",
+        "aarch64" => "arm64",
+        "s390x" => "s390",
+        "powerpc64" => "powerpc",
+        "riscv64" => "riscv",
+        "loongarch64" => "loongarch",
+        other => return Err(format!("no BPF target known for the architecture `{other}`").into()),
+    };
+    Ok(format!("-D__TARGET_ARCH_{name}"))
+}
+
+/// `clang-16` comes with `llvm-strip-16`, `/opt/llvm/bin/clang` with `/opt/llvm/bin/llvm-strip`.
+fn strip_beside(clang: &str) -> String {
+    let (directory, file) = clang.rsplit_once('/').map_or(("", clang), |(dir, file)| (dir, file));
+    let strip = file.replace("clang", "llvm-strip");
+    if directory.is_empty() { strip } else { format!("{directory}/{strip}") }
+}
+
+/// Drops the DWARF sections and keeps BTF: two thirds of the object. Without the tool the object is only larger.
+fn strip_dwarf(strip: &str, object: &Path) {
+    let stripped = object.with_extension("stripped");
+    let done = Command::new(strip).arg("-g").arg("-o").arg(&stripped).arg(object).output();
+    if done.is_ok_and(|output| output.status.success()) {
+        // A failed rename leaves the unstripped object, which is as good.
+        let _ = fs::rename(&stripped, object);
+    }
+}

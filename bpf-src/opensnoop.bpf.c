@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * opensnoop: which files are opened, by whom, with which result.
+ *
+ * Hooks, of which user space takes the first set that the kernel allows
+ *   fexit/do_sys_openat2      all of open, openat, openat2 and creat ends here, 32-bit callers included. Costs nothing but
+ *                             in opens. Beside it fentry and fexit of io_openat2, where io_uring does the same; the
+ *                             kernel forgets the name in between, so it is kept from one to the other.
+ *   tp_btf/sys_exit           each return from a system call: what is no open is sorted out in ten instructions. The
+ *                             arguments are still in the registers, so nothing is stored at the entry.
+ *   tracepoint syscalls:sys_enter_* and sys_exit_* of the four calls: arguments are kept from one to the other.
+ *
+ * All hooks read the name when the call is over: by then the kernel has paged it in. All give the same record.
+ *
+ * Misses
+ *   all hooks    open_by_handle_at, open_tree, what execve and the dynamic linker's kernel part open; calls that seccomp or
+ *                a tracer stopped are seen by the system call hooks, but not by fexit.
+ *   tp_btf       io_uring; calls that never return to user space.
+ *   tracepoint   io_uring; 32-bit callers, which the kernel does not report there.
+ *   fexit        io_uring before 5.19, and opens that finish while this program is interrupted by itself, on a kernel
+ *                with full preemption (the kernel counts those as recursion misses of the program).
+ *
+ * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
+ */
+#include "core_read.h"
+#include "event.h"
+#include "filter.h"
+#include "helpers.h"
+#include "kernel.h"
+#include "open_record.h"
+#include "syscall_regs.h"
+
+/* Sends the record of a call that is over, if it is wanted. */
+ALWAYS_INLINE int report_call(struct open_call *call, s32 ret)
+{
+	struct event_header who = {};
+	struct open_scratch *buffer;
+
+	canonical(call);
+	if (!open_wanted(&who, call, ret))
+		return 0;
+	buffer = scratch_of(SLOT_SYSCALL);
+	if (!buffer)
+		return 0;
+	begin_open(&buffer->event, &who, call, ret);
+	note_name(&buffer->event, bpf_probe_read_user_str(buffer->event.data, NAME_READ, call->name));
+	finish_open(buffer, SLOT_SYSCALL);
+	return 0;
+}
+
+ALWAYS_INLINE void read_how(struct open_call *call, const void *how)
+{
+	u64 words[3] = {};
+
+	/* The size argument may be larger for newer kernels, never smaller. */
+	if (bpf_probe_read_user(words, sizeof(words), how))
+		call->bits |= OPEN_HOW_FAULT;
+	call->flags = (u32)words[0];
+	call->mode = (u32)words[1];
+	call->resolve = (u32)words[2];
+}
+
+/* ---- fexit ------------------------------------------------------------------------------------------------------ */
+
+SEC("fexit/do_sys_openat2")
+int exit_openat2(const u64 *ctx)
+{
+	/* arguments: directory, name, how; then the result */
+	const struct open_how *how = (const struct open_how *)ctx[2];
+	struct open_call call;
+
+	if (!ids_wanted())
+		return 0;
+	call = (struct open_call){
+		.name = (const char *)ctx[1],
+		.dirfd = (s32)ctx[0],
+		.flags = (u32)how->flags,
+		.mode = (u32)how->mode,
+		.resolve = (u32)how->resolve,
+	};
+
+	return report_call(&call, (s32)ctx[3]);
+}
+
+/* ---- io_uring --------------------------------------------------------------------------------------------------- */
+
+/* An open of io_uring between entry and exit of the function that does it. */
+struct ring_open {
+	struct open_call call;
+	s32 size; /* what reading the name came back with */
+	u8 name[NAME_READ];
+};
+
+/*
+ * By pid_tgid of the thread that does it. The exit takes the entry out; a full table is counted as lost. Memory is
+ * taken when it is needed (both programs run where that is allowed), as entries are large and rare.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct ring_open);
+} ring_opens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ring_open);
+} ring_scratch SEC(".maps");
+
+ALWAYS_INLINE struct filename *filename_of(struct io_open *open)
+{
+	struct io_open___delayed *delayed = (struct io_open___delayed *)open;
+
+	if (core_field_exists(struct io_open___delayed, filename.__incomplete_filename))
+		return core_get(delayed, filename.__incomplete_filename);
+	return core_get(open, filename);
+}
+
+SEC("fentry/io_openat2")
+int ring_enter(const u64 *ctx)
+{
+	struct io_open *open = (struct io_open *)ctx[0];
+	u64 caller = bpf_get_current_pid_tgid();
+	struct ring_open *saved;
+	struct event_header who = {};
+	u32 index = 0;
+
+	if (!tree_wanted() || !wanted(&who))
+		return 0;
+	saved = bpf_map_lookup_elem(&ring_scratch, &index);
+	if (!saved)
+		return 0;
+	saved->call.name = NULL;
+	saved->call.dirfd = core_get(open, dfd);
+	saved->call.flags = (u32)core_get(open, how.flags);
+	saved->call.mode = (u32)core_get(open, how.mode);
+	saved->call.resolve = (u32)core_get(open, how.resolve);
+	saved->call.bits = OPEN_IO_URING | (core_get(open, file_slot) ? OPEN_FIXED_FILE : 0);
+	canonical(&saved->call);
+	saved->size = (s32)bpf_probe_read_kernel_str(saved->name, NAME_READ, core_get(filename_of(open), name));
+	if (bpf_map_update_elem(&ring_opens, &caller, saved, BPF_ANY))
+		count_lost();
+	return 0;
+}
+
+#define EAGAIN 11
+
+ALWAYS_INLINE void report_ring(struct ring_open *open, s32 ret)
+{
+	struct event_header who = {};
+	struct open_scratch *buffer;
+
+	if (!open_wanted(&who, &open->call, ret))
+		return;
+	buffer = scratch_of(SLOT_IO_URING);
+	if (!buffer)
+		return;
+	begin_open(&buffer->event, &who, &open->call, ret);
+	bpf_probe_read_kernel(buffer->event.data, NAME_READ, open->name);
+	note_name(&buffer->event, open->size);
+	finish_open(buffer, SLOT_IO_URING);
+}
+
+SEC("fexit/io_openat2")
+int ring_exit(const u64 *ctx)
+{
+	/* arguments: the request, how to issue it; then "try again where you may sleep", or done */
+	struct io_kiocb *request = (struct io_kiocb *)ctx[0];
+	u64 caller = bpf_get_current_pid_tgid();
+	struct ring_open *open = bpf_map_lookup_elem(&ring_opens, &caller);
+
+	if (!open)
+		return 0;
+	if ((s32)ctx[2] != -EAGAIN)
+		report_ring(open, core_get(request, cqe.res));
+	bpf_map_delete_elem(&ring_opens, &caller);
+	return 0;
+}
+
+/* ---- each return from a system call ----------------------------------------------------------------------------- */
+
+#ifdef HAVE_SYSCALL_REGS
+ALWAYS_INLINE int report_64(const struct pt_regs *regs, u32 number, s32 ret)
+{
+	struct open_call call = {.dirfd = AT_FDCWD};
+
+	if (number == (u32)NR_OPENAT || number == (u32)NR_OPENAT2) {
+		call.dirfd = (s32)ARGUMENT_0(regs);
+		call.name = (const char *)ARGUMENT_1(regs);
+		call.flags = (u32)ARGUMENT_2(regs);
+		call.mode = (u32)ARGUMENT_3(regs);
+		if (number == (u32)NR_OPENAT2)
+			read_how(&call, (const void *)ARGUMENT_2(regs));
+	} else {
+		bool creat = number == (u32)NR_CREAT;
+
+		call.name = (const char *)ARGUMENT_0(regs);
+		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1(regs);
+		call.mode = (u32)(creat ? ARGUMENT_1(regs) : ARGUMENT_2(regs));
+	}
+	return report_call(&call, ret);
+}
+
+ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 number, s32 ret)
+{
+	struct open_call call = {.dirfd = AT_FDCWD};
+
+	if (number == NR32_OPENAT || number == NR_OPENAT2) {
+		call.dirfd = (s32)ARGUMENT_0_32(regs);
+		call.name = (const char *)(u64)(u32)ARGUMENT_1_32(regs);
+		call.flags = (u32)ARGUMENT_2_32(regs);
+		call.mode = (u32)ARGUMENT_3_32(regs);
+		if (number == NR_OPENAT2)
+			read_how(&call, (const void *)(u64)(u32)ARGUMENT_2_32(regs));
+	} else {
+		bool creat = number == NR32_CREAT;
+
+		call.name = (const char *)(u64)(u32)ARGUMENT_0_32(regs);
+		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1_32(regs);
+		call.mode = (u32)(creat ? ARGUMENT_1_32(regs) : ARGUMENT_2_32(regs));
+	}
+	return report_call(&call, ret);
+}
+
+ALWAYS_INLINE bool is_open_64(u32 number)
+{
+	return number == (u32)NR_OPENAT || number == (u32)NR_OPEN || number == (u32)NR_OPENAT2 ||
+	       number == (u32)NR_CREAT;
+}
+
+ALWAYS_INLINE bool is_open_32(u32 number)
+{
+	return number == NR32_OPENAT || number == NR32_OPEN || number == NR_OPENAT2 || number == NR32_CREAT;
+}
+
+SEC("tp_btf/sys_exit")
+int exit_syscall(const u64 *ctx)
+{
+	const struct pt_regs *regs = (const struct pt_regs *)ctx[0];
+	u32 number = SYSCALL_NUMBER(regs);
+	s32 ret = (s32)ctx[1];
+
+	if ((!is_open_64(number) && !is_open_32(number)) || !ids_wanted())
+		return 0;
+	if (IS_32BIT())
+		return is_open_32(number) ? report_32(regs, number, ret) : 0;
+	return is_open_64(number) ? report_64(regs, number, ret) : 0;
+}
+#endif
+
+/* ---- tracepoints of the system calls ---------------------------------------------------------------------------- */
+
+/*
+ * Calls between entry and exit, by pid_tgid of the caller. The exit takes the entry out; one that is left behind by
+ * detaching between the two is overwritten by the thread's next call.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct open_call);
+} calls SEC(".maps");
+
+ALWAYS_INLINE int enter_call(const struct open_call *call)
+{
+	u64 caller = bpf_get_current_pid_tgid();
+	struct event_header who = {};
+
+	if (ids_wanted() && tree_wanted() && wanted(&who) && bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
+		count_lost();
+	return 0;
+}
+
+ALWAYS_INLINE int exit_call(const struct trace_event_raw_sys_exit *ctx, bool has_how)
+{
+	u64 caller = bpf_get_current_pid_tgid();
+	struct open_call *found = bpf_map_lookup_elem(&calls, &caller);
+	struct open_call call;
+
+	if (!found)
+		return 0;
+	call = *found; /* the element may be used again once it is deleted */
+	bpf_map_delete_elem(&calls, &caller);
+	if (has_how)
+		read_how(&call, (const void *)(u64)call.how);
+	return report_call(&call, (s32)ctx->ret);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_open")
+int enter_open(const struct trace_event_raw_sys_enter *ctx)
+{
+	struct open_call call = {
+		.name = (const char *)ctx->args[0],
+		.dirfd = AT_FDCWD,
+		.flags = (u32)ctx->args[1],
+		.mode = (u32)ctx->args[2],
+	};
+
+	return enter_call(&call);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_creat")
+int enter_creat(const struct trace_event_raw_sys_enter *ctx)
+{
+	struct open_call call = {
+		.name = (const char *)ctx->args[0],
+		.dirfd = AT_FDCWD,
+		.flags = O_CREAT_BIT | O_WRONLY_TRUNC,
+		.mode = (u32)ctx->args[1],
+	};
+
+	return enter_call(&call);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_openat")
+int enter_openat(const struct trace_event_raw_sys_enter *ctx)
+{
+	struct open_call call = {
+		.name = (const char *)ctx->args[1],
+		.dirfd = (s32)ctx->args[0],
+		.flags = (u32)ctx->args[2],
+		.mode = (u32)ctx->args[3],
+	};
+
+	return enter_call(&call);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_openat2")
+int enter_openat2(const struct trace_event_raw_sys_enter *ctx)
+{
+	struct open_call call = {
+		.name = (const char *)ctx->args[1],
+		.dirfd = (s32)ctx->args[0],
+		.how = ctx->args[2],
+	};
+
+	return enter_call(&call);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_open")
+int leave_open(const struct trace_event_raw_sys_exit *ctx)
+{
+	return exit_call(ctx, false);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_creat")
+int leave_creat(const struct trace_event_raw_sys_exit *ctx)
+{
+	return exit_call(ctx, false);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_openat")
+int leave_openat(const struct trace_event_raw_sys_exit *ctx)
+{
+	return exit_call(ctx, false);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_openat2")
+int leave_openat2(const struct trace_event_raw_sys_exit *ctx)
+{
+	return exit_call(ctx, true);
+}
+
+/* ---- the processes of a command --------------------------------------------------------------------------------- */
+
+SEC("tp_btf/sched_process_fork")
+int tree_fork(const u64 *ctx)
+{
+	u32 parent = (u32)core_get((struct task_struct *)ctx[0], tgid);
+	u32 child = (u32)core_get((struct task_struct *)ctx[1], tgid);
+	u32 yes = 1;
+
+	if (child == parent || !bpf_map_lookup_elem(&tree, &parent))
+		return 0;
+	if (bpf_map_update_elem(&tree, &child, &yes, BPF_ANY))
+		count_lost();
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int tree_exit(const u64 *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx[0];
+	u32 tgid = (u32)core_get(task, tgid);
+
+	/* The last thread takes the process out; it has been subtracted already. */
+	if (core_get(core_get(task, signal), live.counter) == 0)
+		bpf_map_delete_elem(&tree, &tgid);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * tcpaccept: who accepts TCP connections from where.
+ *
+ * Hooks: those of accept.h, in the accepting task, after the kernel has given it the connection.
+ *
+ * Misses: connections that wait in a listener's queue and are never accepted; what accept.h says of its hooks.
+ */
+#include "accept.h"
+#include "filter.h"
+#include "helpers.h"
+#include "sock.h"
+
+ALWAYS_INLINE void accepted(struct sock *sk)
+{
+	struct tcp_event event = {};
+
+	if (!wanted(&event.header))
+		return;
+	read_ends(&event, sk);
+	if (!ends_wanted(&event) || !port_wanted(event.local_port))
+		return;
+	bpf_get_current_comm(event.header.comm, sizeof(event.header.comm));
+	send_event(&event, KIND_ACCEPT);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

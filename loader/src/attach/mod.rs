@@ -1,0 +1,183 @@
+//! Attaching programs: one file per way, one [`Link`] for all.
+//!
+//! In: a loaded [`Program`], whose section name said where it belongs. Out: a [`Link`], which detaches when
+//! it is dropped. Trying several ways in order of preference, and keeping why the better ones were
+//! refused, is [`crate::hooks`].
+//!
+//! To add a way: write its file, with a function from a program (and what else it needs) to a [`Link`], and
+//! a line in [`attach`].
+
+mod glob;
+pub mod iterator;
+pub mod kprobe;
+pub mod kprobe_multi;
+mod pmu;
+pub mod raw_tracepoint;
+pub mod tracepoint;
+pub mod tracing;
+pub mod uprobe;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::kernel::privilege::{self, Need};
+use crate::kernel::tracefs::DynamicEvent;
+use crate::program::Program;
+use crate::section::Target;
+use crate::sys::{bpf, perf, process};
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttachOptions {
+    /// What `bpf_get_attach_cookie()` returns in the program; 0 is none. Perf events 5.15, kprobe.multi 5.18, tracing
+    /// 5.19, raw tracepoints 6.10, uprobe.multi 6.6.
+    pub cookie: u64,
+}
+
+/// A program at work. Dropping it detaches the program, unless the kernel object is held elsewhere.
+#[derive(Debug)]
+#[must_use = "dropping a link detaches the program"]
+pub struct Link {
+    /// A BPF link, or for old-style attachments nothing.
+    link: Option<OwnedFd>,
+    /// The perf event under it, for tracepoints; closing one waits for RCU grace periods, tens of
+    /// milliseconds each.
+    event: Option<OwnedFd>,
+    /// The definition of that event in tracefs, if it is ours. Taken out after the event is closed: fields are dropped
+    /// in this order.
+    defined: Option<DynamicEvent>,
+}
+
+impl Link {
+    fn from_link(link: OwnedFd) -> Self {
+        Self { link: Some(link), event: None, defined: None }
+    }
+
+    fn keeping(self, defined: DynamicEvent) -> Self {
+        Self { defined: Some(defined), ..self }
+    }
+
+    /// The BPF link; none for attachments of old kernels.
+    pub fn as_link(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Pins the link at `path` on a bpffs: the program stays attached when this process ends.
+    ///
+    /// # Errors
+    /// `NotSupported` for attachments that are no links.
+    pub fn pin(&self, path: &std::path::Path) -> Result<()> {
+        let link = self.as_link().ok_or_else(|| Error::not_supported("link for this attachment", "5.15"))?;
+        Ok(bpf::obj_pin(link, &crate::map::c_path(path)?)?)
+    }
+
+    /// Whether detaching takes tens of milliseconds.
+    pub fn is_slow(&self) -> bool {
+        self.event.is_some()
+    }
+
+    /// Detaches now, and waits until it is done.
+    pub fn detach(self) {
+        drop(self.link);
+        drop(self.event);
+        drop(self.defined);
+    }
+
+    /// Gives up links for good at the end of a process that is about to exit. Fast ones are detached now. Slow
+    /// ones are left to a child process, so that the caller exits at once: the kernel serialises them, and
+    /// four together take a third of a second, whether in threads or not. Programs behind slow links may run a
+    /// little longer; nobody reads what they write.
+    ///
+    /// The process must have no other threads.
+    pub fn leave_all(links: Vec<Link>) {
+        let (slow, fast): (Vec<Link>, Vec<Link>) = links.into_iter().partition(Link::is_slow);
+        fast.into_iter().for_each(Link::detach);
+        if slow.is_empty() {
+            return;
+        }
+        let fds: Vec<BorrowedFd<'_>> =
+            slow.iter().flat_map(|link| link.link.iter().chain(&link.event)).map(AsFd::as_fd).collect();
+        let held = pipe2(OFlag::O_CLOEXEC)
+            .is_ok_and(|(read_end, write_end)| process::hold_until_exit(&fds, read_end, write_end).is_ok());
+        if !held {
+            Link::detach_all(slow);
+        }
+    }
+
+    /// Detaches many programs. Slow links are closed side by side, each in its own thread, since each only
+    /// waits for the kernel.
+    pub fn detach_all(links: impl IntoIterator<Item = Link>) {
+        let (slow, fast): (Vec<Link>, Vec<Link>) = links.into_iter().partition(Link::is_slow);
+        fast.into_iter().for_each(Link::detach);
+        std::thread::scope(|scope| {
+            let mut slow = slow.into_iter();
+            let last = slow.next();
+            for link in slow {
+                scope.spawn(move || link.detach());
+            }
+            if let Some(link) = last {
+                link.detach();
+            }
+        });
+    }
+}
+
+/// Attaches `program` where its section name says.
+///
+/// # Errors
+/// `NotFound` for a tracepoint that this kernel lacks; `Incompatible` for a type that is attached by other
+/// means than this crate has; the kernel's errno otherwise.
+pub fn attach(program: &Program) -> Result<Link> {
+    attach_with(program, AttachOptions::default())
+}
+
+/// As [`attach`], with options.
+pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
+    let result = match &program.kind().target {
+        Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, options),
+        Target::RawTracepoint { name } => raw_tracepoint::attach(program, name, options),
+        Target::BtfTracepoint { .. }
+        | Target::Function { .. }
+        | Target::Lsm { .. }
+        | Target::ProgramFunction { .. } => tracing::attach(program, options),
+        Target::Iterator { .. } => iterator::attach(program),
+        Target::Kprobe { symbol, offset, at_return } => {
+            let place = kprobe::Place { symbol, offset: *offset, at_return: *at_return };
+            kprobe::attach(program, place, options)
+        }
+        Target::Syscall { name, at_return } => kprobe::attach_syscall(program, name, *at_return, options),
+        Target::KprobeMulti { pattern, at_return } => {
+            kprobe_multi::attach(program, pattern, *at_return, options)
+        }
+        Target::Uprobe { path, symbol, offset, at_return } => {
+            let symbol = symbol.as_deref();
+            let place = uprobe::Place { path, symbol, offset: *offset, at_return: *at_return };
+            uprobe::attach(program, place, options)
+        }
+        Target::UprobeMulti { path, pattern, at_return } => {
+            uprobe::attach_multi(program, path, pattern, *at_return, options)
+        }
+        Target::Missing => Err(Error::invalid("its section name does not say where")),
+        _ => Err(Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")),
+    };
+    result
+        .map_err(|error| privilege::explain(error, Need::Tracing))
+        .with_context(|| format!("attach program `{}`", program.name()))
+}
+
+/// Puts `program` on a perf event and starts it: by a link (5.15), or by ioctl (any kernel).
+fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result<Link> {
+    // Any refusal means the old way: EINVAL where there are no such links, EPERM under some policies.
+    let link = bpf::link_create_perf(program.as_fd(), event.as_fd(), options.cookie).ok();
+    if link.is_none() {
+        if options.cookie != 0 {
+            return Err(Error::not_supported("cookie for perf events", "5.15"));
+        }
+        perf::set_bpf(event.as_fd(), program.as_fd())?;
+    }
+    perf::enable(event.as_fd())?;
+    Ok(Link { link, event: Some(event), defined: None })
+}

@@ -1,0 +1,24 @@
+//! Perf tracepoints: `tp/CATEGORY/NAME`.
+//!
+//! The id comes from tracefs, the event from `perf_event_open(2)`; the program is put on it by a BPF link
+//! (5.15) or by ioctl (any kernel). Closing such an event waits for grace periods: tens of milliseconds.
+
+use super::{AttachOptions, Link, on_event};
+use crate::error::{Result, ResultExt};
+use crate::kernel::tracefs::TraceFs;
+use crate::program::Program;
+use crate::sys::perf::{self, PerfEvent};
+use crate::sys::uapi;
+
+/// Attaches to the tracepoint `category:name`.
+pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
+    let id = TraceFs::open()?
+        .tracepoint_id(category, name)
+        .with_context(|| format!("tracepoint {category}:{name}"))?;
+    let event = perf::perf_event_open(PerfEvent {
+        event_type: uapi::PERF_TYPE_TRACEPOINT,
+        config: id,
+        ..Default::default()
+    })?;
+    on_event(program, event, options)
+}

@@ -1,0 +1,25 @@
+//! Programs with a BTF target: `tp_btf`, `fentry`, `fexit`, `fmod_ret`, `lsm`, `freplace`.
+//!
+//! The target was resolved to a BTF id at load; attaching names nothing any more. `BPF_LINK_CREATE` takes
+//! `tp_btf` since 5.19 or so; kernels before that answer `EINVAL`, and know `BPF_RAW_TRACEPOINT_OPEN` with
+//! no name for the same purpose (5.5).
+
+use std::os::fd::AsFd;
+
+use super::{AttachOptions, Link};
+use crate::error::{Error, Result};
+use crate::program::Program;
+use crate::sys::{SysError, bpf};
+
+/// Attaches a program that was loaded with a BTF target.
+pub fn attach(program: &Program, options: AttachOptions) -> Result<Link> {
+    let attach_type = program.kind().attach_type;
+    let link = match bpf::link_create_tracing(program.as_fd(), attach_type, options.cookie) {
+        Err(SysError { errno: libc::EINVAL, .. }) if options.cookie != 0 => {
+            return Err(Error::not_supported("cookie for tracing programs", "5.19"));
+        }
+        Err(SysError { errno: libc::EINVAL, .. }) => bpf::raw_tracepoint_open(None, program.as_fd(), 0)?,
+        other => other?,
+    };
+    Ok(Link::from_link(link))
+}

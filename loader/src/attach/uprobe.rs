@@ -1,0 +1,163 @@
+//! Places in user-space binaries: `uprobe/PATH:F`, `uretprobe/...`, and many at once (`uprobe.multi`).
+//!
+//! In: a program, a binary, and a symbol or an offset in the file. Out: a [`Link`] on a perf event of the uprobe PMU, for all
+//! processes that run the binary, or a uprobe.multi link (6.6).
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use object::read::elf::{ElfFile, FileHeader};
+use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
+
+use super::pmu::Pmu;
+use super::{AttachOptions, Link, glob, on_event};
+use crate::error::{Error, Result, ResultExt};
+use crate::program::Program;
+use crate::sys::perf::{self, PerfEvent};
+use crate::sys::{bpf, uapi};
+
+/// No binary that is probed by symbol is larger, in bytes.
+const SIZE_LIMIT: u64 = 1 << 30;
+
+/// A place in a binary.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The binary: a path, or a name that is looked for where binaries and libraries are.
+    pub path: &'a str,
+    /// A function of the binary; absent when `offset` counts from the start of the file.
+    pub symbol: Option<&'a str>,
+    /// Bytes.
+    pub offset: u64,
+    /// At the return of the function.
+    pub at_return: bool,
+}
+
+/// Attaches to a place in a binary.
+///
+/// # Errors
+/// `NotFound` for no such binary or symbol; `NotSupported` without uprobes.
+pub fn attach(program: &Program, place: Place<'_>, options: AttachOptions) -> Result<Link> {
+    let path = find_binary(place.path)?;
+    let start = match place.symbol {
+        Some(symbol) => symbol_offset(&path, symbol)?,
+        None => 0,
+    };
+    let offset = start.checked_add(place.offset).ok_or_else(|| Error::invalid("the offset is too large"))?;
+    let pmu = Pmu::read("uprobe")?;
+    let c_path = c_path(&path)?;
+    let event = perf::perf_event_open(PerfEvent {
+        event_type: pmu.event_type,
+        config: if place.at_return { pmu.return_bit } else { 0 },
+        symbol: Some(&c_path),
+        offset,
+    })
+    .map_err(Error::from)
+    .with_context(|| format!("probe `{}` at offset {offset:#x}", path.display()))?;
+    on_event(program, event, options)
+}
+
+/// Attaches to all functions of a binary whose names match `pattern`.
+pub fn attach_multi(
+    program: &Program,
+    path: &str,
+    pattern: &str,
+    at_return: bool,
+    options: AttachOptions,
+) -> Result<Link> {
+    let path = find_binary(path)?;
+    let offsets = matching_offsets(&path, pattern)?;
+    if offsets.is_empty() {
+        return Err(Error::not_found(format!("`{}` has no function `{pattern}`", path.display())));
+    }
+    let flags = if at_return { uapi::F_UPROBE_MULTI_RETURN } else { 0 };
+    let attach_type = program.kind().attach_type;
+    let link = bpf::link_create_uprobe_multi(
+        program.as_fd(),
+        attach_type,
+        &c_path(&path)?,
+        &offsets,
+        flags,
+        options.cookie,
+    )?;
+    Ok(Link::from_link(link))
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid("path with a NUL byte"))
+}
+
+/// The file behind a name: the path itself, or what the usual directories of libraries and programs have.
+pub fn find_binary(name: &str) -> Result<PathBuf> {
+    if name.contains('/') {
+        return Ok(PathBuf::from(name));
+    }
+    let triplet = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let library = name.contains(".so");
+    let places: Vec<PathBuf> = if library {
+        [triplet.as_str(), "/usr/lib64", "/usr/lib", "/lib64", "/lib"]
+            .into_iter()
+            .map(PathBuf::from)
+            .collect()
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| OsStr::new("/usr/bin:/usr/sbin").to_owned());
+        std::env::split_paths(&path).collect()
+    };
+    let found = places.into_iter().map(|place| place.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Error::not_found(format!("no file `{name}` among {}", if library { "libraries" } else { "programs" }))
+    })
+}
+
+/// Where a function is in the file, in bytes from its start.
+pub fn symbol_offset(path: &Path, symbol: &str) -> Result<u64> {
+    let offsets = with_functions(path, |name| name == symbol)?;
+    match offsets.first() {
+        Some(offset) => Ok(*offset),
+        None => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
+    }
+}
+
+fn matching_offsets(path: &Path, pattern: &str) -> Result<Vec<u64>> {
+    let mut offsets = with_functions(path, |name| glob::matches(pattern, name))?;
+    offsets.sort_unstable();
+    offsets.dedup();
+    Ok(offsets)
+}
+
+/// File offsets of the functions that `wanted` picks by name.
+fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u64>> {
+    let read = || -> Result<Vec<u64>> {
+        let size = std::fs::metadata(path).map_err(|error| Error::io("stat", error))?.len();
+        if size > SIZE_LIMIT {
+            return Err(Error::invalid(format!("{size} bytes are too large for a binary")));
+        }
+        let bytes = std::fs::read(path).map_err(|error| Error::io("read", error))?;
+        match bytes.get(4) {
+            Some(1) => offsets::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
+            _ => offsets::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
+        }
+    };
+    read().with_context(|| format!("read the symbols of `{}`", path.display()))
+}
+
+fn offsets<H: FileHeader<Endian = object::Endianness>>(
+    bytes: &[u8],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<u64>> {
+    let file = ElfFile::<H>::parse(bytes).map_err(|error| Error::invalid(format!("not ELF: {error}")))?;
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let functions =
+        symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text);
+    let chosen = functions.filter(|symbol| symbol.name().is_ok_and(&wanted));
+    // The kernel counts in the file, symbols count in memory.
+    let in_file = |address: u64| {
+        file.segments().find_map(|segment| {
+            let (start, len) = segment.file_range();
+            let inside = address.checked_sub(segment.address()).filter(|inside| *inside < len)?;
+            start.checked_add(inside)
+        })
+    };
+    Ok(chosen.filter_map(|symbol| in_file(symbol.address())).collect())
+}

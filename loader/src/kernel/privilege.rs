@@ -1,0 +1,144 @@
+//! Why the kernel said no: capabilities, lockdown, the memlock limit.
+//!
+//! In: `/proc/self/status`, `/sys/kernel/security/lockdown`. Out: one sentence for an error message. Nothing
+//! here decides whether something is tried; the kernel is always asked first.
+
+use std::fs;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+use crate::error::{Error, ErrorKind};
+use crate::spec::map::map_type;
+use crate::sys::attr::MapCreate;
+use crate::sys::bpf;
+
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// What an operation needs besides being allowed by policy. `CAP_SYS_ADMIN` stands for either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Creating and opening maps.
+    Maps,
+    /// Loading and attaching tracing programs.
+    Tracing,
+}
+
+/// Says why `error`, if it is one of permission, may have come; other errors pass unchanged.
+#[must_use]
+pub fn explain(error: Error, need: Need) -> Error {
+    if error.kind() != ErrorKind::Permission || error.verifier_log().is_some() {
+        return error;
+    }
+    let reason = match effective_capabilities() {
+        Some(held) => match missing(held, need) {
+            Some(missing) => format!("not permitted: this process lacks {missing}"),
+            None => {
+                memlock().unwrap_or_else(|| format!("not permitted by this kernel's policy{}", lockdown()))
+            }
+        },
+        None => return error,
+    };
+    let errno = error.errno().unwrap_or(libc::EPERM);
+    Error::new(ErrorKind::Permission, format!("{reason} ({})", crate::error::errno_text(errno)))
+}
+
+fn missing(held: u64, need: Need) -> Option<&'static str> {
+    let has = |cap: u32| held & (1 << cap) != 0;
+    if has(CAP_SYS_ADMIN) {
+        return None;
+    }
+    match (need, has(CAP_BPF), has(CAP_PERFMON)) {
+        (Need::Maps, true, _) | (Need::Tracing, true, true) => None,
+        (Need::Maps, false, _) => Some("CAP_BPF (run it as root)"),
+        (Need::Tracing, false, false) => Some("CAP_BPF and CAP_PERFMON (run it as root)"),
+        (Need::Tracing, false, true) => Some("CAP_BPF"),
+        (Need::Tracing, true, false) => Some("CAP_PERFMON"),
+    }
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// What the verifier's `log` means when lockdown is on: in the mode `confidentiality` the kernel withholds the helpers that
+/// read its memory, and the verifier speaks of them as of helpers that do not exist.
+pub(crate) fn withheld_helper(log: &str) -> Option<Error> {
+    let missing = |line: &str| line.contains("unknown func") || line.contains("cannot use helper");
+    let withheld = log.lines().any(|line| missing(line) && line.contains("bpf_probe_read"));
+    let lockdown = if withheld { lockdown() } else { String::new() };
+    (!lockdown.is_empty()).then(|| {
+        let reason = "programs may not read the kernel's memory";
+        Error::new(
+            ErrorKind::Permission,
+            format!("not permitted by this kernel's policy{lockdown}: {reason}"),
+        )
+    })
+}
+
+/// The lockdown mode, when it is on and can be read.
+fn lockdown() -> String {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
+    match mode {
+        Some(mode) if mode != "none" => format!(" (kernel lockdown is on: {mode})"),
+        _ => String::new(),
+    }
+}
+
+/// The limit on locked memory, when that is what stands in the way: the smallest map is allowed, one that is larger than
+/// the limit is not. Kernels from 5.11 on do not count maps, and allow both.
+fn memlock() -> Option<String> {
+    const LARGEST_TRIED: u64 = 16 << 20;
+    let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    let allowed = |value_size: u32| {
+        let attr = MapCreate {
+            map_type: map_type::ARRAY,
+            key_size: 4,
+            value_size,
+            max_entries: 1,
+            ..Default::default()
+        };
+        bpf::map_create(attr).is_ok()
+    };
+    let above = u32::try_from(limit.checked_add(4096).filter(|size| *size <= LARGEST_TRIED)?).ok()?;
+    (allowed(8) && !allowed(above)).then(|| {
+        format!(
+            "not permitted: this kernel counts maps as locked memory, of which this process may have {} KiB, and it \
+             lacks CAP_SYS_RESOURCE to raise that (raise it before: ulimit -l unlimited)",
+            limit / 1024
+        )
+    })
+}
+
+/// Raises `RLIMIT_MEMLOCK` to infinity. Kernels before 5.11 charge maps and programs to it and answer
+/// `EPERM` at the default of 64 KiB. Returns whether there was something to raise and it worked.
+pub fn raise_memlock() -> bool {
+    match getrlimit(Resource::RLIMIT_MEMLOCK) {
+        Ok((RLIM_INFINITY, _)) | Err(_) => false,
+        Ok(_) => setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sys_admin_stands_for_everything_and_missing_ones_are_named() {
+        assert_eq!(missing(1 << CAP_SYS_ADMIN, Need::Tracing), None);
+        assert_eq!(missing(1 << CAP_BPF, Need::Maps), None);
+        assert_eq!(missing(1 << CAP_BPF, Need::Tracing), Some("CAP_PERFMON"));
+        assert!(missing(0, Need::Tracing).unwrap().contains("CAP_BPF and CAP_PERFMON"));
+    }
+
+    #[test]
+    fn other_errors_pass_unchanged() {
+        let error = explain(Error::not_found("x"), Need::Maps);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "x");
+    }
+}

@@ -1,0 +1,89 @@
+//! Which features this kernel has, by trial: the smallest thing that needs a feature is offered to the
+//! kernel. Versions are never compared, since distributions move features.
+
+use std::os::fd::AsFd as _;
+use std::sync::OnceLock;
+
+use crate::Endian;
+use crate::btf::encode::{BtfBuilder, BtfFeatures};
+use crate::btf::{IntInfo, Linkage, TypeId};
+
+use super::btf;
+use crate::error::Result;
+use crate::insn::{Insn, OP_EXIT};
+use crate::program::{Program, ProgramConfig};
+use crate::section::{ProgramKind, program_type};
+use crate::sys::bpf;
+
+/// `r0 = imm`, on all 64 bits.
+const MOV64_IMM: u8 = 0xb7;
+
+/// Whether programs are put on perf events by links (5.15), which can carry a cookie. Asked once per process.
+pub fn perf_links() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let kind = ProgramKind { program_type: program_type::TRACEPOINT, ..ProgramKind::UNKNOWN };
+        smallest_program(&kind).is_ok_and(|program| bpf::has_perf_links(program.as_fd()))
+    })
+}
+
+/// Loads `r0 = 0; exit` as a program of that kind.
+fn smallest_program(kind: &ProgramKind) -> Result<Program> {
+    let insns = [Insn { code: MOV64_IMM, ..Insn::default() }, Insn { code: OP_EXIT, ..Insn::default() }];
+    Program::load(&ProgramConfig {
+        name: "probe",
+        kind,
+        insns: &insns,
+        license: "GPL",
+        ..ProgramConfig::new(kind)
+    })
+}
+
+/// The BTF features of this kernel: one blob of a few dozen bytes for each. A kernel that refuses every blob
+/// (no permission) seems to have none.
+pub fn btf_features() -> BtfFeatures {
+    let accepts = |make: &dyn Fn(&mut BtfBuilder)| {
+        let mut builder = BtfBuilder::new();
+        make(&mut builder);
+        btf::load(&builder.build(Endian::NATIVE)).is_ok()
+    };
+    let int = |builder: &mut BtfBuilder| builder.int("int", 4, IntInfo::SIGNED);
+    BtfFeatures {
+        func: accepts(&|b| function(b, Linkage::Static)),
+        datasec: accepts(&|b| datasec(b, ".data")),
+        func_global: accepts(&|b| function(b, Linkage::Global)),
+        empty_datasec: accepts(&|b| {
+            b.datasec(".data", 0, &[]);
+        }),
+        float: accepts(&|b| {
+            b.float("float", 4);
+        }),
+        decl_tag: accepts(&|b| {
+            let target = int(b);
+            let var = b.var("x", target, Linkage::Static);
+            b.decl_tag("tag", var, -1);
+        }),
+        type_tag: accepts(&|b| {
+            let target = int(b);
+            let tag = b.type_tag("tag", target);
+            b.ptr(tag);
+        }),
+        enum64: accepts(&|b| {
+            b.enumeration64("e", 8, false, &[("A", 1 << 40)]);
+        }),
+        qmark_datasec: accepts(&|b| datasec(b, "?.data")),
+        // Only a type with more than 65535 members could tell, and no object of ours has one.
+        wide_vlen: false,
+    }
+}
+
+fn function(builder: &mut BtfBuilder, linkage: Linkage) {
+    let proto = builder.func_proto(&[], TypeId::VOID);
+    builder.func("f", proto, linkage);
+}
+
+fn datasec(builder: &mut BtfBuilder, name: &str) {
+    let target = builder.int("int", 4, IntInfo::SIGNED);
+    let var = builder.var("x", target, Linkage::Global);
+    builder.datasec(name, 4, &[(var, 0, 4)]);
+}

@@ -1,0 +1,166 @@
+//! Declared maps become kernel maps.
+//!
+//! In: [`MapSpec`]s. Out: [`Map`]s by name, with the contents of data sections stored and read-only ones frozen,
+//! which lets the verifier take their values for constants and drop the branches they rule out.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::pin;
+use crate::error::{Error, Result, ResultExt};
+use crate::kernel::btf::BtfObject;
+use crate::kernel::cpu;
+use crate::kernel::privilege::{Need, explain};
+use crate::map::{Map, MapBtf, MapConfig, UpdateMode};
+use crate::spec::map::{MapSpec, map_flag, map_type};
+use crate::spec::{InitialTarget, ObjectSpec, Pinning};
+
+/// What became of the maps of an object.
+pub(super) struct Created {
+    /// By name, those that were given included.
+    pub(super) maps: BTreeMap<String, Map>,
+    /// Those that could not be created or filled, and why.
+    pub(super) failed: BTreeMap<String, Error>,
+}
+
+/// Creates every map of `spec` that is to be created and is not in `given`. Maps that are pinned by name are below
+/// `root`.
+pub(super) fn create_all(
+    spec: &ObjectSpec,
+    given: BTreeMap<String, Map>,
+    btf: Option<&BtfObject>,
+    root: &Path,
+) -> Created {
+    let mut created = Created { maps: given, failed: BTreeMap::new() };
+    for declared in &spec.maps {
+        if declared.autocreate && !created.maps.contains_key(&declared.name) {
+            let map = create_or_reuse(declared, btf, root);
+            match map.with_context(|| format!("create map `{}`", declared.name)) {
+                Ok(map) => _ = created.maps.insert(declared.name.clone(), map),
+                Err(error) => _ = created.failed.insert(declared.name.clone(), error),
+            }
+        }
+    }
+    for declared in &spec.maps {
+        let Some(outer) = created.maps.get(&declared.name) else { continue };
+        let filled = fill(spec, declared, outer, &created.maps);
+        if let Err(error) = filled.with_context(|| format!("fill map `{}`", declared.name)) {
+            created.failed.insert(declared.name.clone(), error);
+        }
+    }
+    created
+}
+
+fn create_or_reuse(declared: &MapSpec, btf: Option<&BtfObject>, root: &Path) -> Result<Map> {
+    match declared.pinning {
+        Pinning::None => create(declared, btf),
+        Pinning::ByName => {
+            let path = super::pin_path(root, declared);
+            pin::open_or_create(&path, &config_of(declared, None)?, || create(declared, btf))
+        }
+    }
+}
+
+/// Stores the maps that a map of maps is declared with. Programs follow as they are loaded.
+fn fill(spec: &ObjectSpec, declared: &MapSpec, outer: &Map, maps: &BTreeMap<String, Map>) -> Result<()> {
+    for value in &declared.initial_values {
+        let InitialTarget::Map { index } = value.target else { continue };
+        let name = spec.maps.get(index).map(|inner| &inner.name);
+        let inner = name.and_then(|name| maps.get(name));
+        let inner = inner
+            .ok_or_else(|| Error::invalid(format!("slot {} holds a map that was not created", value.slot)))?;
+        super::store_fd(outer, value.slot, inner.as_fd()).with_context(|| format!("slot {}", value.slot))?;
+    }
+    Ok(())
+}
+
+fn create(declared: &MapSpec, btf: Option<&BtfObject>) -> Result<Map> {
+    if !declared.extra.is_empty() {
+        let len = declared.extra.len();
+        return Err(Error::incompatible(format!("its definition has {len} bytes more, of unknown meaning")));
+    }
+    // The template says what the maps inside look like; it is not needed any more once the outer map exists.
+    let template = declared.inner.as_deref().map(|inner| create(inner, btf)).transpose();
+    let template = template.context("create the template of the maps inside")?;
+    let mut config = config_of(declared, btf)?;
+    config.inner = template.as_ref().map(Map::as_fd);
+    let map = match Map::create(&config) {
+        // Some types take no key and value types, and which do has changed over the years.
+        Err(error) if config.btf.is_some() => {
+            config.btf = None;
+            Map::create(&config).map_err(|_| error)
+        }
+        other => other,
+    };
+    // What is missing for the programs is named now, not in a second attempt.
+    let map = map.map_err(|error| explain(error, Need::Tracing))?;
+    if let Some(contents) = &declared.contents {
+        map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
+    }
+    if declared.freeze {
+        map.freeze().context("freeze it")?;
+    }
+    Ok(map)
+}
+
+/// The numbers that the kernel is asked for, as they are on this machine; with `btf`, the types of key and value.
+///
+/// # Errors
+/// Those of reading the number of CPUs.
+pub fn config_of<'a>(declared: &MapSpec, btf: Option<&'a BtfObject>) -> Result<MapConfig<'a>> {
+    let types = (declared.key_type_id.0, declared.value_type_id.0);
+    Ok(MapConfig {
+        name: declared.name.clone(),
+        map_type: declared.map_type,
+        key_size: declared.key_size,
+        value_size: declared.value_size,
+        max_entries: max_entries(declared)?,
+        map_flags: declared.flags | declared.numa_node.map_or(0, |_| map_flag::NUMA_NODE),
+        map_extra: declared.map_extra,
+        numa_node: declared.numa_node.unwrap_or(0),
+        btf: btf.filter(|_| types != (0, 0) && takes_btf(declared.map_type)).map(|btf| MapBtf {
+            fd: btf.as_fd(),
+            key_type_id: types.0,
+            value_type_id: types.1,
+        }),
+        inner: None,
+    })
+}
+
+/// What depends on the machine: ring buffers are whole pages, a power of two of them; perf event arrays
+/// have an entry per CPU unless the object says otherwise.
+fn max_entries(declared: &MapSpec) -> Result<u32> {
+    match declared.map_type {
+        map_type::RINGBUF | map_type::USER_RINGBUF => {
+            Ok(declared.max_entries.max(cpu::page_size()).checked_next_power_of_two().unwrap_or(1 << 31))
+        }
+        map_type::PERF_EVENT_ARRAY if declared.max_entries == 0 => {
+            Ok(u32::try_from(cpu::possible()?).unwrap_or(u32::MAX))
+        }
+        _ => Ok(declared.max_entries),
+    }
+}
+
+/// Types that refuse key and value types altogether.
+fn takes_btf(map_type: u32) -> bool {
+    !matches!(
+        map_type,
+        map_type::PERF_EVENT_ARRAY
+            | map_type::CGROUP_ARRAY
+            | map_type::STACK_TRACE
+            | map_type::ARRAY_OF_MAPS
+            | map_type::HASH_OF_MAPS
+            | map_type::DEVMAP
+            | map_type::DEVMAP_HASH
+            | map_type::CPUMAP
+            | map_type::XSKMAP
+            | map_type::SOCKMAP
+            | map_type::SOCKHASH
+            | map_type::QUEUE
+            | map_type::STACK
+            | map_type::RINGBUF
+            | map_type::USER_RINGBUF
+            | map_type::ARENA
+    )
+}

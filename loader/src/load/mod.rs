@@ -1,0 +1,244 @@
+//! From an [`ObjectSpec`] to kernel objects: the ordered steps and nothing else.
+//!
+//! In: a spec, already edited; the kernel's BTF. Out: an [`Object`] with its maps, from which programs are
+//! loaded one by one, so that a kernel which refuses one of them can still run the others.
+//!
+//! | file | step |
+//! |---|---|
+//! | `btf` | the object's own types are handed to the kernel |
+//! | `map` | a declared map becomes the numbers that the kernel is asked for, and gets its contents |
+//! | [`target`] | the kernel's types are searched once for all that the object may ask |
+//! | [`externs`] | configuration values, kernel symbols and functions are looked up |
+//! | `pin` | a map that is pinned already is used instead of a new one |
+//! | `fixup` | symbolic references in instructions become fds and offsets |
+//! | `program` | records and ids around a relocated program become `BPF_PROG_LOAD` |
+
+mod btf;
+pub mod externs;
+mod fixup;
+mod map;
+mod pin;
+mod program;
+pub mod target;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result, ResultExt};
+use crate::kernel::btf::BtfObject;
+use crate::linker;
+use crate::map::{Map, UpdateMode};
+use crate::program::Program;
+use crate::section::Target;
+use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
+pub use externs::Externs;
+use fixup::Fixup;
+pub use map::config_of as map_config;
+pub use target::KernelTypes;
+
+/// Where maps are pinned that ask for it, if the caller says nothing else.
+pub const PIN_ROOT: &str = "/sys/fs/bpf";
+
+/// Where programs count what they could not send.
+const LOST: &str = "lost";
+
+/// How an object is loaded.
+#[derive(Debug, Default)]
+pub struct LoadOptions {
+    /// A BTF file (raw, ELF, gzip) to take for the kernel's, instead of `/sys/kernel/btf/vmlinux`.
+    pub btf: Option<PathBuf>,
+    /// Maps to use in place of declared ones, by name: pinned sets of the user, or maps shared with
+    /// another object. Their geometry is the caller's to check.
+    pub maps: BTreeMap<String, Map>,
+    /// The directory, on a bpffs, for maps that are pinned by name; [`PIN_ROOT`] if none is given.
+    pub pin_root: Option<PathBuf>,
+    /// Go on when a map cannot be created: only the programs that refer to it fail, each with the map's reason.
+    pub skip_failed_maps: bool,
+    /// Lines `CONFIG_X=y` that overrule the kernel's own configuration for `.kconfig` externs.
+    pub kconfig: String,
+}
+
+/// A loaded object: its maps, and the means to load its programs.
+#[derive(Debug)]
+pub struct Object {
+    spec: ObjectSpec,
+    maps: BTreeMap<String, Map>,
+    /// Why maps that were to be created were not.
+    failed_maps: BTreeMap<String, Error>,
+    btf: Option<BtfObject>,
+    types: KernelTypes,
+    externs: Externs,
+}
+
+impl Object {
+    /// Creates the maps and prepares relocation; loads no program yet.
+    ///
+    /// # Errors
+    /// Those of the kernel's BTF, of map creation, and `InvalidObject` for an object that is for the other
+    /// byte order.
+    pub fn create(mut spec: ObjectSpec, options: LoadOptions) -> Result<Self> {
+        if spec.endian != crate::Endian::NATIVE {
+            return Err(Error::invalid("the object was built for the other byte order"));
+        }
+        let types = KernelTypes::find(&spec, options.btf.as_deref())?;
+        let externs = Externs::configure(&mut spec, &options.kconfig);
+        let btf = btf::load(&spec);
+        let root = options.pin_root.unwrap_or_else(|| PathBuf::from(PIN_ROOT));
+        let created = map::create_all(&spec, options.maps, btf.as_ref(), &root);
+        let map::Created { maps, failed: mut failed_maps } = created;
+        match failed_maps.pop_first() {
+            Some((_, error)) if !options.skip_failed_maps => return Err(error),
+            first => failed_maps.extend(first),
+        }
+        Ok(Self { spec, maps, failed_maps, btf, types, externs })
+    }
+
+    /// Links, relocates and loads the program `name`, and puts it into the program arrays that declare it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such program, or no such attach target or extern in this kernel; `Verifier`; the
+    /// kernel's errno otherwise.
+    pub fn load_program(&mut self, name: &str) -> Result<Program> {
+        self.try_load(name, None).with_context(|| format!("load program `{name}`"))
+    }
+
+    /// As [`Object::load_program`], for an extension (`freplace`): `replaced` is the loaded program that has the function
+    /// to be replaced.
+    pub fn load_extension(&mut self, name: &str, replaced: &Program) -> Result<Program> {
+        self.try_load(name, Some(replaced)).with_context(|| format!("load program `{name}`"))
+    }
+
+    fn try_load(&mut self, name: &str, replaced: Option<&Program>) -> Result<Program> {
+        let found = self.spec.programs.iter().position(|program| program.name == name);
+        let (index, spec) = found
+            .and_then(|index| Some((index, self.spec.programs.get(index)?)))
+            .ok_or_else(|| Error::not_found("the object has no such program"))?;
+        let linked = linker::link(&self.spec, spec)?;
+        let relocated = match self.types.resolver() {
+            Some(resolver) => linked.relocate(resolver)?,
+            None => linked.relocate_without_types()?,
+        };
+        let (maps, externs, types) = (&self.maps, &mut self.externs, &mut self.types);
+        let failed = &self.failed_maps;
+        let mut fixup = Fixup { spec: &self.spec, maps, failed, externs, types, modules: Vec::new() };
+        let insns = fixup.apply(&relocated)?;
+        let called = fixup.modules;
+        // Owned, since they must stay open until the program is loaded.
+        let modules =
+            called.iter().map(|module| owned(types.module_object(*module)?)).collect::<Result<Vec<_>>>()?;
+        let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
+        let attach_to = attach_to(spec, types, replaced)?;
+        let program = program::load(&program::Parts {
+            object: &self.spec,
+            spec,
+            relocated: &relocated,
+            insns: &insns,
+            btf: self.btf.as_ref(),
+            attach_to,
+            modules: &modules,
+        })?;
+        self.after_load(index, &program)?;
+        Ok(program)
+    }
+
+    /// Other tools find a program's constants by the program; program arrays get their entries.
+    fn after_load(&self, index: usize, program: &Program) -> Result<()> {
+        for declared in &self.spec.maps {
+            let Some(map) = self.maps.get(&declared.name) else { continue };
+            if declared.freeze {
+                // Before 5.10 there is no such command, and nothing depends on it.
+                program.bind_map(map).ok();
+            }
+            for value in &declared.initial_values {
+                if value.target == (InitialTarget::Program { index }) {
+                    store_fd(map, value.slot, program.as_fd()).with_context(|| {
+                        format!("put it into slot {} of map `{}`", value.slot, declared.name)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The map declared under `name`.
+    pub fn map(&self, name: &str) -> Result<&Map> {
+        self.maps.get(name).ok_or_else(|| Error::not_found(format!("the object has no map `{name}`")))
+    }
+
+    /// Maps that could not be created, by name, and why; see [`LoadOptions::skip_failed_maps`].
+    pub fn failed_maps(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.failed_maps.iter().map(|(name, error)| (name.as_str(), error))
+    }
+
+    /// All maps, by name.
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.maps.iter().map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// How many records the programs could not send, by convention: they count in a per-CPU array of u64 named `lost`
+    /// (entry 0) or in a global u64 variable of that name. `None` if the object has neither.
+    pub fn lost(&self) -> Result<Option<u64>> {
+        if let Some(map) = self.maps.get(LOST).filter(|map| map.is_per_cpu()) {
+            return map.sum_percpu_u64(0).map(Some).context("read the map `lost`");
+        }
+        let global = self.spec.globals().iter().find(|global| global.name == LOST && global.size == 8);
+        let Some(global) = global else { return Ok(None) };
+        let map = self.spec.maps.get(global.map).and_then(|map| self.maps.get(&map.name));
+        let Some(map) = map else { return Ok(None) };
+        let value = map.lookup(&0_u32.to_ne_bytes()).context("read the variable `lost`")?.unwrap_or_default();
+        Ok(Some(crate::bytes::u64_at(&value, global.offset, crate::Endian::NATIVE)?))
+    }
+
+    /// The present value of a global variable, in host byte order.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none of that name, or its map was not created.
+    pub fn global(&self, name: &str) -> Result<Vec<u8>> {
+        let missing = || Error::not_found(format!("the object has no global variable `{name}`"));
+        let global = self.spec.globals().iter().find(|global| global.name == name).ok_or_else(missing)?;
+        let map = self.spec.maps.get(global.map).ok_or_else(missing)?;
+        let value = self.map(&map.name)?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        Ok(crate::bytes::slice_at(&value, global.offset, global.size)?.to_vec())
+    }
+
+    /// Whether the object has a program `name`.
+    pub fn has_program(&self, name: &str) -> bool {
+        self.spec.program(name).is_some()
+    }
+
+    /// The spec that this object was made from, with the configuration values filled in.
+    pub fn spec(&self) -> &ObjectSpec {
+        &self.spec
+    }
+}
+
+fn owned(fd: Option<BorrowedFd<'_>>) -> Result<Option<std::os::fd::OwnedFd>> {
+    fd.map(|fd| fd.try_clone_to_owned().map_err(|error| Error::io("dup", error))).transpose()
+}
+
+/// BTF id of what the program is attached to, and what has that type if it is not vmlinux.
+fn attach_to<'a>(
+    spec: &crate::spec::ProgramSpec,
+    types: &'a mut KernelTypes,
+    replaced: Option<&'a Program>,
+) -> Result<(u32, Option<BorrowedFd<'a>>)> {
+    if let Target::ProgramFunction { name } = &spec.kind.target {
+        let replaced =
+            replaced.ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
+        return Ok((replaced.function_id(name)?, Some(replaced.as_fd())));
+    }
+    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, None)) };
+    Ok((found.id.0, types.module_object(found)?))
+}
+
+/// Stores an fd in a map of fds.
+fn store_fd(map: &Map, slot: u32, fd: BorrowedFd<'_>) -> Result<()> {
+    let value = crate::sys::bpf::fd_u32(fd).to_ne_bytes();
+    map.update(&slot.to_ne_bytes(), &value, UpdateMode::Any)
+}
+
+/// Where a map that is pinned by name goes.
+fn pin_path(root: &std::path::Path, declared: &MapSpec) -> PathBuf {
+    root.join(&declared.name)
+}

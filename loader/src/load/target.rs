@@ -1,0 +1,130 @@
+//! What an object is fitted to: the types of a kernel and of its modules.
+//!
+//! In: a spec, and the kernel's BTF or a file in its place. Out: [`KernelTypes`]: a [`CoreResolver`] that knows every name
+//! the object may ask for, after one pass over the kernel's types, and, only if some name is not there, one over
+//! each module's.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use crate::btf::Kind;
+use crate::btf::wanted::essential_name;
+use crate::core_reloc::{CoreResolver, KernelType};
+use crate::error::{Error, Result, ResultExt};
+use crate::kernel::{self, modules};
+use crate::section::{ProgramKind, Target};
+use crate::spec::{ExternKind, ObjectSpec};
+
+/// The types that an object is fitted to.
+#[derive(Debug, Default)]
+pub struct KernelTypes {
+    resolver: Option<CoreResolver>,
+    modules: Vec<KernelModule>,
+}
+
+#[derive(Debug)]
+struct KernelModule {
+    name: String,
+    /// Its BTF object, once something needed it.
+    object: Option<OwnedFd>,
+}
+
+impl KernelTypes {
+    /// Looks up all that any program of `spec` may ask for, in the running kernel or, if `path` is given, in that file
+    /// alone. Reads nothing if the object asks for nothing, so that such objects load on kernels without BTF.
+    pub fn find(spec: &ObjectSpec, path: Option<&Path>) -> Result<Self> {
+        let Some(local) = &spec.btf else { return Ok(Self::default()) };
+        let records: Vec<_> = spec.code().values().flat_map(|section| &section.ext.core).collect();
+        let names = wanted_names(spec);
+        if records.is_empty() && names.is_empty() {
+            return Ok(Self::default());
+        }
+        let kernel = kernel::btf::open(path)?;
+        let extra: Vec<_> = names.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+        let resolver =
+            CoreResolver::new(local, &kernel, records, &extra).context("prepare CO-RE relocation")?;
+        let mut types = Self { resolver: Some(resolver), modules: Vec::new() };
+        if path.is_none() {
+            types.add_modules(&kernel);
+        }
+        Ok(types)
+    }
+
+    fn add_modules(&mut self, kernel: &crate::btf::Btf) {
+        let Some(resolver) = self.resolver.as_mut().filter(|resolver| resolver.lacks_names()) else { return };
+        for module in modules::all(kernel) {
+            // One that cannot be searched is as good as not loaded.
+            if resolver.add_module(&module.btf).is_ok() {
+                self.modules.push(KernelModule { name: module.name, object: None });
+            }
+        }
+    }
+
+    /// The resolver; none if the object asks for no types.
+    pub fn resolver(&mut self) -> Option<&mut CoreResolver> {
+        self.resolver.as_mut()
+    }
+
+    /// Name of the module that has a type; none for the kernel itself.
+    pub fn module_name(&self, found: KernelType) -> Option<&str> {
+        let module = self.modules.get(found.blob.checked_sub(1)?)?;
+        Some(&module.name)
+    }
+
+    /// The BTF object of the module that has a type; none for the kernel itself. Needs `CAP_SYS_ADMIN`.
+    pub fn module_object(&mut self, found: KernelType) -> Result<Option<BorrowedFd<'_>>> {
+        let module = found.blob.checked_sub(1).and_then(|number| self.modules.get_mut(number));
+        let Some(module) = module else { return Ok(None) };
+        if module.object.is_none() {
+            let object = modules::open_object(&module.name);
+            module.object =
+                Some(object.with_context(|| format!("open the BTF of module `{}`", module.name))?);
+        }
+        Ok(module.object.as_ref().map(AsFd::as_fd))
+    }
+
+    /// The attach target of a program of that kind; none if its kind has no target among the kernel's types.
+    ///
+    /// # Errors
+    /// `NotFound` when neither the kernel nor the module that it names has it.
+    pub fn attach_target(&self, kind: &ProgramKind) -> Result<Option<KernelType>> {
+        let Some((name, btf_kind)) = attach_target(kind) else { return Ok(None) };
+        let found = self.resolver.as_ref().and_then(|resolver| match &kind.target {
+            Target::Function { module: Some(module), .. } if module != "vmlinux" => {
+                let number = self.modules.iter().position(|known| known.name == *module)?;
+                resolver.find_in(number + 1, &name, btf_kind)
+            }
+            _ => resolver.find_anywhere(&name, btf_kind),
+        });
+        let missing = || Error::not_found(format!("this kernel's BTF has no {} `{name}`", btf_kind.word()));
+        found.ok_or_else(missing).map(Some)
+    }
+}
+
+/// The name in the kernel's BTF that programs of this kind are attached to.
+pub(super) fn attach_target(kind: &ProgramKind) -> Option<(String, Kind)> {
+    let name = kind.btf_target()?;
+    let btf_kind = match kind.target {
+        Target::BtfTracepoint { .. } => Kind::Typedef,
+        _ => Kind::Func,
+    };
+    Some((name, btf_kind))
+}
+
+fn wanted_names(spec: &ObjectSpec) -> Vec<(String, Kind)> {
+    let targets = spec.programs.iter().filter_map(|program| attach_target(&program.kind));
+    let symbols = spec.externs.iter().filter_map(|external| {
+        let kind = match external.kind {
+            ExternKind::Variable { .. } => Kind::Var,
+            ExternKind::Function { .. } => Kind::Func,
+            _ => return None,
+        };
+        Some((kernel_name(&external.name).to_owned(), kind))
+    });
+    targets.chain(symbols).collect()
+}
+
+/// An extern's name in the kernel: without its flavour.
+pub(super) fn kernel_name(name: &str) -> &str {
+    name.get(..essential_name(name.as_bytes()).len()).unwrap_or(name)
+}

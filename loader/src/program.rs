@@ -1,0 +1,271 @@
+//! Programs: loading one into the kernel, and running it on test data.
+//!
+//! In: a [`ProgramConfig`], with every relocation done and every fd filled in. Out: a [`Program`], which owns
+//! its fd, or an error that tells the verifier's reason in one line and holds its whole log.
+//! Which program of an object is loaded, and when, is in [`crate::load`]; hooks are in [`crate::attach`].
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::btf::{Btf, BtfData, Kind};
+use crate::error::{Error, Result};
+use crate::insn::Insn;
+use crate::kernel::privilege::{self, Need};
+use crate::map::{name_of, object_name};
+use crate::section::ProgramKind;
+use crate::sys::bpf::{self, ProgLoadBuffers};
+use crate::sys::by_id;
+use crate::sys::{SysError, attr, uapi};
+use crate::{Endian, verifier_log};
+
+/// What `BPF_PROG_LOAD` is asked for.
+#[derive(Clone, Debug)]
+pub struct ProgramConfig<'a> {
+    /// Name; the kernel sees its first 15 bytes.
+    pub name: &'a str,
+    /// Type, attach type and target, as the section name said.
+    pub kind: &'a ProgramKind,
+    /// Instructions, final.
+    pub insns: &'a [Insn],
+    /// Licence; GPL-only helpers look at it.
+    pub license: &'a str,
+    /// BTF id of the attach target, for tracing programs; else 0. In vmlinux, or in what `attach_target` is.
+    pub attach_btf_id: u32,
+    /// The BTF object of a module, or the program that is extended; none for vmlinux.
+    pub attach_target: Option<BorrowedFd<'a>>,
+    /// BTF objects of modules whose functions are called, in the order of the numbers in `call` instructions, which
+    /// count from 1.
+    pub modules: &'a [BorrowedFd<'a>],
+    /// The number of section `version`; looked at by kernels before 5.0 only.
+    pub kernel_version: u32,
+    /// The object's BTF with the function and line records, when it could be loaded.
+    pub debug_info: Option<ProgramBtf<'a>>,
+}
+
+impl<'a> ProgramConfig<'a> {
+    /// A program of that kind with nothing in it, to be filled in.
+    pub fn new(kind: &'a ProgramKind) -> Self {
+        ProgramConfig {
+            name: "",
+            kind,
+            insns: &[],
+            license: "",
+            attach_btf_id: 0,
+            attach_target: None,
+            modules: &[],
+            kernel_version: 0,
+            debug_info: None,
+        }
+    }
+}
+
+/// BTF that belongs to a program; the record bytes are in the kernel's form and host byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramBtf<'a> {
+    /// The BTF object.
+    pub fd: BorrowedFd<'a>,
+    /// `bpf_func_info` records of 8 bytes.
+    pub func_info: &'a [u8],
+    /// `bpf_line_info` records of 16 bytes.
+    pub line_info: &'a [u8],
+}
+
+/// A program in the kernel.
+#[derive(Debug)]
+pub struct Program {
+    fd: OwnedFd,
+    name: String,
+    kind: ProgramKind,
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The largest log buffer that every kernel takes (up to 5.1 it was 16 MiB - 1).
+const LOG_SIZE: usize = (16 << 20) - 1;
+
+/// The verifier gives up with `EAGAIN` when a signal is pending; a tracer's own timer may send many.
+const EAGAIN_TRIES: usize = 30;
+
+impl Program {
+    /// Loads a program: once without a log, and when that fails, again with one to learn why.
+    ///
+    /// # Errors
+    /// `Verifier` with the log; `Permission`, naming what is missing; `Limit` when it is too large; the errno
+    /// otherwise.
+    pub fn load(config: &ProgramConfig<'_>) -> Result<Self> {
+        let insns: Vec<u8> = config.insns.iter().flat_map(|insn| insn.encode(Endian::NATIVE)).collect();
+        let license = CString::new(config.license).map_err(|_| Error::invalid("licence with a NUL byte"))?;
+        let modules: Vec<i32> =
+            std::iter::once(0).chain(config.modules.iter().map(AsRawFd::as_raw_fd)).collect();
+        let fd_array = if config.modules.is_empty() { &[][..] } else { &modules };
+        let attempt = |numbers: attr::ProgLoad, log: &mut [u8]| {
+            retry_again(|| {
+                let buffers = ProgLoadBuffers {
+                    insns: &insns,
+                    license: &license,
+                    func_info: config.debug_info.map_or(&[], |info| info.func_info),
+                    line_info: config.debug_info.map_or(&[], |info| info.line_info),
+                    fd_array,
+                    log: &mut *log,
+                };
+                bpf::prog_load(numbers, buffers)
+            })
+        };
+        let loaded = |fd| Self { fd, name: config.name.to_owned(), kind: config.kind.clone() };
+        let mut numbers = numbers(config);
+        let mut result = attempt(numbers, &mut []);
+        if matches!(result, Err(SysError { errno: libc::EPERM, .. })) && privilege::raise_memlock() {
+            result = attempt(numbers, &mut []);
+        }
+        // A kernel that does not know the attach type yet loads the program just as well without it.
+        if matches!(result, Err(SysError { errno: libc::EINVAL | libc::E2BIG, .. }))
+            && config.kind.attach_type_optional
+        {
+            let without = attr::ProgLoad { expected_attach_type: 0, ..numbers };
+            result = attempt(without, &mut []).or(result);
+        }
+        let first = match result {
+            Ok(fd) => return Ok(loaded(fd)),
+            Err(error) => error,
+        };
+        // Zeroed memory of this size is mapped, not touched: it costs what the log really needs.
+        let mut log = vec![0; LOG_SIZE];
+        numbers.log_level = 1;
+        match attempt(numbers, &mut log) {
+            Ok(fd) => Ok(loaded(fd)),
+            Err(_) => Err(rejected(first, &log)),
+        }
+    }
+
+    /// The program's name in the object.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Type, attach type and target.
+    pub fn kind(&self) -> &ProgramKind {
+        &self.kind
+    }
+
+    /// What the kernel says of the program.
+    pub fn info(&self) -> Result<ProgramInfo> {
+        let info = bpf::prog_info(self.fd.as_fd())?;
+        Ok(ProgramInfo {
+            id: info.id,
+            name: name_of(&info.name),
+            btf_id: info.btf_id,
+            recursion_misses: info.recursion_misses,
+            instructions: info.xlated_prog_len / 8, // sizeof(struct bpf_insn)
+            verified: info.verified_insns,
+        })
+    }
+
+    /// BTF id of the function `name` of this program, in the program's own types.
+    ///
+    /// # Errors
+    /// `NotFound` when the program was loaded without types, or has no such function.
+    pub fn function_id(&self, name: &str) -> Result<u32> {
+        let missing =
+            || Error::not_found(format!("program `{}` has no function `{name}` with a type", self.name));
+        let id = self.info()?.btf_id;
+        if id == 0 {
+            return Err(missing());
+        }
+        let object = by_id::btf_by_id(id)?;
+        let btf = Btf::parse(BtfData::from(by_id::btf_bytes(object.as_fd())?))?;
+        Ok(btf.find(name, Kind::Func)?.ok_or_else(missing)?.0)
+    }
+
+    /// Keeps `map` alive as long as the program (5.10), and lets other tools find it by the program, even if no
+    /// instruction refers to it. Kernels that cannot do without.
+    pub fn bind_map(&self, map: &crate::map::Map) -> Result<()> {
+        Ok(bpf::prog_bind_map(self.fd.as_fd(), map.as_fd())?)
+    }
+
+    /// Runs the program once on `data` (`BPF_PROG_TEST_RUN`) and returns its return value.
+    pub fn test_run(&self, data: &[u8]) -> Result<u32> {
+        self.test_run_with(TestInput { data, context: &[] })
+    }
+
+    /// As [`Program::test_run`], with a context for the types that take one: system call programs and raw tracepoints.
+    pub fn test_run_with(&self, input: TestInput<'_>) -> Result<u32> {
+        Ok(bpf::prog_test_run(self.fd.as_fd(), input.data, &mut [], input.context)?.retval)
+    }
+
+    /// Pins the program at `path` on a bpffs.
+    pub fn pin(&self, path: &std::path::Path) -> Result<()> {
+        Ok(bpf::obj_pin(self.fd.as_fd(), &crate::map::c_path(path)?)?)
+    }
+}
+
+/// What a program is run on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TestInput<'a> {
+    /// A packet, at least 14 bytes for most types.
+    pub data: &'a [u8],
+    /// The context, in the form that user space sees.
+    pub context: &'a [u8],
+}
+
+/// What the kernel says of a program (`struct bpf_prog_info`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// Id, unique while the program exists.
+    pub id: u32,
+    /// At most 15 bytes.
+    pub name: String,
+    /// Id of the BTF object that describes it; 0 if none.
+    pub btf_id: u32,
+    /// Runs that were skipped because the program was already running on that CPU (5.12; 0 before).
+    pub recursion_misses: u64,
+    /// Instructions after the kernel has rewritten the program, before it is translated for the processor.
+    pub instructions: u32,
+    /// Instructions that the verifier walked through, each as often as it had to (5.16; 0 before).
+    pub verified: u32,
+}
+
+fn numbers(config: &ProgramConfig<'_>) -> attr::ProgLoad {
+    attr::ProgLoad {
+        prog_type: config.kind.program_type,
+        kern_version: config.kernel_version,
+        prog_flags: flag(config.kind.sleepable, uapi::F_SLEEPABLE)
+            | flag(config.kind.xdp_frags, uapi::F_XDP_HAS_FRAGS),
+        prog_name: object_name(config.name),
+        expected_attach_type: config.kind.attach_type,
+        prog_btf_fd: config.debug_info.map_or(0, |info| bpf::fd_u32(info.fd)),
+        attach_btf_id: config.attach_btf_id,
+        attach_btf_obj_fd: config.attach_target.map_or(0, bpf::fd_u32),
+        ..Default::default()
+    }
+}
+
+fn flag(on: bool, bit: u32) -> u32 {
+    if on { bit } else { 0 }
+}
+
+fn retry_again(mut call: impl FnMut() -> Result<OwnedFd, SysError>) -> Result<OwnedFd, SysError> {
+    let mut result = call();
+    for _ in 0..EAGAIN_TRIES {
+        if !matches!(result, Err(SysError { errno: libc::EAGAIN, .. })) {
+            break;
+        }
+        result = call();
+    }
+    result
+}
+
+/// The verifier has spoken if there is a log; without one the kernel refused before it looked at the code.
+fn rejected(error: SysError, log: &[u8]) -> Error {
+    let text = verifier_log::text(log);
+    if verifier_log::summary(&text).is_empty() {
+        return privilege::explain(error.into(), Need::Tracing);
+    }
+    if let Some(error) = privilege::withheld_helper(&text) {
+        return error;
+    }
+    Error::verifier(error.errno, verifier_log::summary(&text), text)
+}

@@ -1,0 +1,304 @@
+//! `dump`, `lookup`, `peek`, `getnext`, `update`, `push`, `delete`, `pop`: what is in a map.
+//!
+//! In: MAP and DATA. Out: entries as bytes, or as numbers where the map has types.
+
+use std::fmt::Write as _;
+
+use loader::ErrorKind;
+use loader::map::{Access, Map, UpdateMode};
+
+use super::args::Words;
+use super::data::{self, Wanted, hex, is_per_cpu};
+use super::formatted::Types;
+use super::json::Writer;
+use super::select::{self, failed};
+use super::{Screen, show, usage};
+use crate::failure::{Code, Failure};
+
+const KEY_ONLY: Wanted = Wanted { key: true, value: false, mode: false };
+
+/// Queues and stacks take no key.
+fn wanted(map: &Map, wanted: Wanted) -> Wanted {
+    Wanted { key: wanted.key && map.info().key_size > 0, ..wanted }
+}
+
+pub(super) fn update(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() < 2 {
+        return Err(usage::wrong(screen));
+    }
+    let map = select::one(&mut words, Access::ReadWrite)?;
+    let element = data::parse(&mut words, &map, wanted(&map, Wanted { key: true, value: true, mode: true }))?;
+    let key = element.key.unwrap_or_default();
+    let value = element.value.unwrap_or_default();
+    map.update(&key, &value, element.mode.unwrap_or(UpdateMode::Any))
+        .map_err(|error| update_failed(&map, &error))?;
+    screen.nothing();
+    Ok(())
+}
+
+/// The kernel says `E2BIG` for a full map, and `EPERM` for one that is frozen or opened read-only.
+fn update_failed(map: &Map, error: &loader::Error) -> Failure {
+    match error.errno() {
+        Some(libc::E2BIG) => {
+            let room = map.info().max_entries;
+            let used = map.entries().map_or(room as usize, |entries| entries.len());
+            Failure::new(Code::Full, format!("update failed: the map is full: {used} of {room}"))
+        }
+        Some(libc::EPERM) => failed("update failed", error).hint("the map is frozen or read-only"),
+        Some(libc::EEXIST) => Failure::new(Code::Other, failed("update failed", error).to_string()),
+        _ => failed("update failed", error),
+    }
+}
+
+pub(super) fn delete(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() < 2 {
+        return Err(usage::wrong(screen));
+    }
+    let map = select::one(&mut words, Access::ReadWrite)?;
+    let element = data::parse(&mut words, &map, wanted(&map, KEY_ONLY))?;
+    let removed =
+        map.delete(&element.key.unwrap_or_default()).map_err(|error| failed("delete failed", &error))?;
+    if !removed {
+        return Err(Failure::new(Code::NotFound, "delete failed: No such file or directory"));
+    }
+    screen.nothing();
+    Ok(())
+}
+
+pub(super) fn lookup(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() < 2 {
+        return Err(usage::wrong(screen));
+    }
+    let map = select::one(&mut words, Access::ReadOnly)?;
+    let element = data::parse(&mut words, &map, wanted(&map, KEY_ONLY))?;
+    let key = element.key.unwrap_or_default();
+    match map.lookup(&key).map_err(|error| failed("lookup failed", &error))? {
+        Some(value) => print_one(screen, &map, &key, &value),
+        None => {
+            screen.code = Code::NotFound;
+            screen.nothing();
+            if !screen.options.json {
+                let _ = write!(screen.plain, "key:\n{}\n\nNot found\n", hex(&key));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn pop(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() < 2 {
+        return Err(usage::wrong(screen));
+    }
+    let map = select::one(&mut words, Access::ReadWrite)?;
+    words.end()?;
+    match map.pop().map_err(|error| failed("pop failed", &error))? {
+        Some(value) => print_one(screen, &map, &[], &value),
+        None => {
+            screen.code = Code::NotFound;
+            if screen.options.json { screen.json.null() } else { screen.plain.push_str("Error: empty map\n") }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn getnext(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() < 2 {
+        return Err(usage::wrong(screen));
+    }
+    let map = select::one(&mut words, Access::ReadOnly)?;
+    let key = match words.peek() {
+        Some(_) => data::parse(&mut words, &map, wanted(&map, KEY_ONLY))?.key,
+        None => None,
+    };
+    let next = map.next_key(key.as_deref()).map_err(|error| failed("can't get next key", &error))?;
+    let Some(next) = next else {
+        return Err(Failure::new(Code::NotFound, "can't get next key: No such file or directory"));
+    };
+    if screen.options.json {
+        let json = &mut screen.json;
+        json.open('{');
+        json.name("key");
+        match &key {
+            Some(key) => json.bytes(key),
+            None => json.null(),
+        }
+        screen.json.name("next_key");
+        screen.json.bytes(&next);
+        screen.json.close('}');
+        return Ok(());
+    }
+    match &key {
+        Some(key) => {
+            let _ = writeln!(screen.plain, "key:\n{}", hex(key));
+        }
+        None => screen.plain.push_str("key: None\n"),
+    }
+    let _ = writeln!(screen.plain, "next key:\n{}", hex(&next));
+    Ok(())
+}
+
+/// An entry alone, in the shape that was asked for.
+fn print_one(screen: &mut Screen, map: &Map, key: &[u8], value: &[u8]) {
+    let types = Types::of(map);
+    if screen.options.json {
+        json_entry(&mut screen.json, map, key, value, types.as_ref());
+    } else if let Some(types) = types.filter(|types| types.can_show(map, key, value)) {
+        let mut json = Writer::new(true);
+        types.entry(&mut json, key, value);
+        screen.plain.push_str(&json.finish());
+    } else {
+        plain_entry(&mut screen.plain, map, key, value);
+    }
+}
+
+pub(super) fn dump(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
+    if words.len() != 2 {
+        return Err(usage::wrong(screen));
+    }
+    let maps = select::all(&mut words, Access::ReadOnly)?;
+    let types: Vec<Option<Types>> = maps.iter().map(Types::of).collect();
+    let several = maps.len() > 1;
+    // Numbers in plain text only if all of them have types, as one document is made of them.
+    let numbers = !screen.options.json && types.iter().all(Option::is_some);
+    if numbers {
+        screen.json = Writer::new(true);
+    }
+    let in_json = numbers || screen.options.json;
+    if in_json && several {
+        screen.json.open('[');
+    }
+    for (index, (map, types)) in maps.iter().zip(&types).enumerate() {
+        let entries = entries(map).map_err(|error| failed("can't read the map", &error))?;
+        if in_json {
+            json_dump(&mut screen.json, map, &entries, (types.as_ref(), numbers, several));
+        } else {
+            if several {
+                screen.plain.push_str(&show::header(map));
+            }
+            plain_dump(&mut screen.plain, map, &entries);
+            if index + 1 < maps.len() {
+                screen.plain.push('\n');
+            }
+        }
+    }
+    if in_json && several {
+        screen.json.close(']');
+    }
+    if numbers {
+        let json = std::mem::replace(&mut screen.json, Writer::new(false));
+        screen.plain.push_str(&json.finish());
+    }
+    Ok(())
+}
+
+/// A key, and its value if it can be read.
+type Entry = (Vec<u8>, Option<Vec<u8>>);
+
+/// In the order in which the kernel keeps them, which is the order that bpftool prints.
+fn entries(map: &Map) -> loader::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut key = None;
+    for _ in 0..(map.info().max_entries as usize).saturating_mul(2) {
+        let Some(next) = map.next_key(key.as_deref())? else { break };
+        match map.lookup(&next) {
+            Ok(Some(value)) => entries.push((next.clone(), Some(value))),
+            // Deleted meanwhile, or an empty slot of an array whose values are fds.
+            Ok(None) => {}
+            Err(error) if error.kind() == ErrorKind::Permission => return Err(error),
+            Err(_) => entries.push((next.clone(), None)),
+        }
+        key = Some(next);
+    }
+    Ok(entries)
+}
+
+fn plain_dump(out: &mut String, map: &Map, entries: &[Entry]) {
+    for (key, value) in entries {
+        match value {
+            Some(value) => plain_entry(out, map, key, value),
+            None => {
+                let _ = writeln!(out, "key:\n{}\nvalue:\n<no entry>", hex(key));
+            }
+        }
+    }
+    let plural = if entries.len() == 1 { "" } else { "s" };
+    let _ = writeln!(out, "Found {} element{plural}", entries.len());
+}
+
+fn json_dump(
+    json: &mut Writer,
+    map: &Map,
+    entries: &[Entry],
+    (types, numbers, several): (Option<&Types>, bool, bool),
+) {
+    if several {
+        json.open('{');
+        show::header_fields(json, map);
+        json.name("elements");
+    }
+    json.open('[');
+    for (key, value) in entries {
+        let Some(value) = value else { continue };
+        match types.filter(|types| numbers && types.can_show(map, key, value)) {
+            Some(types) => types.entry(json, key, value),
+            None => json_entry(json, map, key, value, types),
+        }
+    }
+    json.close(']');
+    if several {
+        json.close('}');
+    }
+}
+
+fn json_entry(json: &mut Writer, map: &Map, key: &[u8], value: &[u8], types: Option<&Types>) {
+    json.open('{');
+    json.name("key");
+    json.bytes(key);
+    if is_per_cpu(map) {
+        json.name("values");
+        json.open('[');
+        for (cpu, value) in values_of_cpus(map, value).enumerate() {
+            json.open('{');
+            json.number_field("cpu", cpu as u64);
+            json.name("value");
+            json.bytes(value);
+            json.close('}');
+        }
+        json.close(']');
+    } else {
+        json.name("value");
+        json.bytes(value);
+    }
+    if let Some(types) = types.filter(|types| types.can_show(map, key, value)) {
+        json.name("formatted");
+        types.entry(json, key, value);
+    }
+    json.close('}');
+}
+
+/// The value of each CPU without the padding to 8 bytes.
+fn values_of_cpus<'a>(map: &Map, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let size = map.info().value_size as usize;
+    value.chunks(size.next_multiple_of(8).max(1)).map(move |chunk| chunk.get(..size).unwrap_or(chunk))
+}
+
+fn plain_entry(out: &mut String, map: &Map, key: &[u8], value: &[u8]) {
+    if is_per_cpu(map) {
+        let _ = writeln!(out, "key:\n{}", hex(key));
+        for (cpu, value) in values_of_cpus(map, value).enumerate() {
+            let gap = if value.len() > 16 { '\n' } else { ' ' };
+            let _ = writeln!(out, "value (CPU {cpu:02}):{gap}{}", hex(value));
+        }
+        return;
+    }
+    let long = key.len() > 16 || value.len() > 16;
+    let gap = if long { '\n' } else { ' ' };
+    if !key.is_empty() {
+        let one_line = key.len() + value.len() <= 24 && !long;
+        let _ = write!(out, "key:{gap}{}{}", hex(key), if one_line { "  " } else { "\n" });
+    }
+    if !value.is_empty() {
+        let _ = write!(out, "value:{gap}{}", hex(value));
+    }
+    out.push('\n');
+}

@@ -1,0 +1,16 @@
+//! `add-self-mntns`: the mount namespace of this process. A child is in its parent's namespace, so this is
+//! also that of the shell that runs it.
+
+use loader::map::Access;
+use nsmap::Kind;
+
+use super::edit::{self, Action};
+use super::{items, sets};
+use crate::cli::TheSet;
+use crate::failure::Failure;
+use crate::output::Outcome;
+
+pub(crate) fn run(args: &TheSet) -> Result<Outcome, Failure> {
+    let named = sets::of_kind(args, Kind::Mntns, Access::ReadWrite)?;
+    edit::run(Action::Add, vec![(&named, vec![items::own_mount_namespace()])])
+}

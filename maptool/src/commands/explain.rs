@@ -1,0 +1,255 @@
+//! What a member of a set stands for now: its state, path, processes, container.
+//!
+//! In: members. Out: reports on them, in the same order. Reading is enough; without privileges fewer paths and
+//! processes can be named.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use nsmap::container;
+use nsmap::container::inventory::{Inventory, Running};
+use nsmap::identity::cgroup::{self, Location, Resolver};
+use nsmap::identity::mntns::{self, MountNamespace};
+use nsmap::identity::process::{ByMountNamespace, Process};
+use nsmap::set::{CgroupMember, Kind, Member, MntnsMember};
+use nsmap::text;
+use serde::Serialize;
+
+use crate::output::Name;
+
+/// Processes named per member: in text, and in JSON. The count is always exact.
+const SHOWN_IN_TEXT: usize = 4;
+const SHOWN_IN_JSON: usize = 64;
+
+/// What a member stands for at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    /// It exists.
+    Live,
+    /// No cgroup has this id any more; the namespace is gone.
+    Dead,
+    /// No process is seen in the namespace, and the kernel cannot say whether it still exists: a mount or a
+    /// process that may not be looked at can hold it.
+    NoProcessSeen,
+    /// The number belongs to another namespace than the one that was added.
+    Reused,
+    /// It may exist where this process cannot see.
+    OutsideView,
+    /// It cannot be found out.
+    Unknown,
+}
+
+#[derive(Serialize)]
+pub(super) struct MemberReport {
+    pub(super) id: u64,
+    hex: String,
+    pub(super) state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<String>,
+    #[serde(flatten)]
+    pub(super) detail: Detail,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Detail {
+    Cgroup { subtree: bool, path: Option<Name> },
+    Mntns { checked: bool, process_count: usize, processes: Vec<ProcessReport> },
+}
+
+#[derive(Serialize)]
+pub(super) struct ProcessReport {
+    pid: u32,
+    comm: Name,
+}
+
+/// Holds what is opened or scanned once for all members.
+pub(super) struct Explainer {
+    resolver: Option<Resolver>,
+    processes: ByMountNamespace,
+    /// What engines wrote down.
+    inventory: Inventory,
+    /// Every mount namespace, where the kernel lists them.
+    namespaces: Option<HashMap<u32, u64>>,
+    /// Containers of processes, which many namespaces share with nobody: looked up once per pid.
+    containers: HashMap<u32, Option<String>>,
+}
+
+impl Explainer {
+    pub(super) fn new(kind: Kind) -> Self {
+        let mut processes = match kind {
+            Kind::Mntns => ByMountNamespace::scan(),
+            Kind::Cgroup => ByMountNamespace::default(),
+        };
+        processes.forget(std::process::id());
+        Self {
+            resolver: (kind == Kind::Cgroup).then(|| Resolver::new().ok()).flatten(),
+            processes,
+            namespaces: if kind == Kind::Mntns { mntns::every() } else { None },
+            inventory: Inventory::of_records(),
+            containers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn explain(&mut self, members: &[Member]) -> Vec<MemberReport> {
+        members
+            .iter()
+            .map(|member| {
+                let (state, container, detail) = match member {
+                    Member::Cgroup(cgroup) => self.cgroup(cgroup),
+                    Member::Mntns(namespace) => self.mntns(namespace),
+                };
+                MemberReport {
+                    id: member.key(),
+                    hex: text::hex_bytes(member.key()),
+                    state,
+                    container,
+                    detail,
+                }
+            })
+            .collect()
+    }
+
+    fn cgroup(&mut self, member: &CgroupMember) -> (State, Option<String>, Detail) {
+        let location = self.resolver.as_mut().map(|resolver| resolver.locate(member.id));
+        let (state, path) = match location {
+            Some(Location::Directory(path)) => (State::Live, Some(path)),
+            Some(Location::Gone) => (State::Dead, None),
+            Some(Location::OutsideView) => (State::OutsideView, None),
+            None => (State::Unknown, None),
+        };
+        // The path itself says the unit.
+        let container = path.as_deref().and_then(|path| self.container_at(path));
+        let detail = Detail::Cgroup { subtree: member.is_subtree(), path: path.map(Name::new) };
+        (state, container, detail)
+    }
+
+    fn mntns(&mut self, member: &MntnsMember) -> (State, Option<String>, Detail) {
+        // A key of more than 32 bits is no inode number: it has no processes.
+        let inode = u32::try_from(member.inode).unwrap_or(0);
+        let pids = self.processes.pids(inode);
+        let process_count = pids.len();
+        let state = self.state_of(inode, member.check);
+        let container = pids.first().copied().and_then(|pid| self.container_of(pid));
+        let processes =
+            self.processes.processes(inode, SHOWN_IN_JSON).into_iter().map(report_process).collect();
+        (state, container, Detail::Mntns { checked: member.check != 0, process_count, processes })
+    }
+
+    fn state_of(&self, inode: u32, check: u32) -> State {
+        let now = match &self.namespaces {
+            Some(namespaces) => match namespaces.get(&inode) {
+                Some(&id) => MountNamespace { inode, unique_id: Some(id) },
+                None => return State::Dead,
+            },
+            None if self.processes.pids(inode).is_empty() => return State::NoProcessSeen,
+            None => mntns::of_inode(inode, &self.processes),
+        };
+        match now.unique_id {
+            Some(_) if check != 0 && now.member_value() != check => State::Reused,
+            _ => State::Live,
+        }
+    }
+
+    /// By name where an engine wrote one down, else by engine and id.
+    fn container_at(&self, path: &Path) -> Option<String> {
+        let known = self.inventory.of_directory(path).map(Running::label);
+        known.or_else(|| container::from_cgroup_path(path).map(|container| container.label()))
+    }
+
+    fn container_of(&mut self, pid: u32) -> Option<String> {
+        if let Some(known) = self.containers.get(&pid) {
+            return known.clone();
+        }
+        let by_pid = self.inventory.of_pid(pid).map(Running::label);
+        let by_v2 = || cgroup::of_process(pid).ok().and_then(|found| self.container_at(&found.directory));
+        let found = by_pid.or_else(by_v2).or_else(|| {
+            let memberships = cgroup::memberships(pid).unwrap_or_default();
+            memberships.iter().find_map(|membership| self.container_at(&membership.path))
+        });
+        let found = found.or_else(|| container::describe(0, pid));
+        self.containers.insert(pid, found.clone());
+        found
+    }
+}
+
+fn report_process(process: Process) -> ProcessReport {
+    ProcessReport { pid: process.pid, comm: Name::new(process.comm) }
+}
+
+impl State {
+    /// As in JSON.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Dead => "dead",
+            Self::NoProcessSeen => "no process seen",
+            Self::Reused => "reused",
+            Self::OutsideView => "outside view",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl MemberReport {
+    /// What it stands for, in a few words on one line.
+    pub(super) fn comment(&self) -> String {
+        let mut comment = self.state.word().to_owned();
+        match &self.detail {
+            Detail::Cgroup { path: Some(path), .. } => comment.push_str(&format!(" {path}")),
+            Detail::Mntns { processes, process_count, .. } => {
+                let mut names = String::new();
+                let _ = write_processes(&mut names, processes, *process_count);
+                if !names.is_empty() {
+                    comment.push_str(&format!(" {names}"));
+                }
+            }
+            Detail::Cgroup { path: None, .. } => {}
+        }
+        if let Some(container) = &self.container {
+            comment.push_str(&format!(" [{container}]"));
+        }
+        comment
+    }
+}
+
+impl fmt::Display for MemberReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = match &self.detail {
+            Detail::Cgroup { subtree: true, .. } => "subtree",
+            Detail::Mntns { checked: true, .. } => "checked",
+            _ => "-",
+        };
+        write!(f, "{:<10} {} {flags:<9} ", self.id, self.hex)?;
+        match (&self.detail, self.state) {
+            (_, State::Dead) => write!(f, "(dead)")?,
+            (_, State::NoProcessSeen) => write!(f, "(no process seen)")?,
+            (_, State::OutsideView) => write!(f, "(outside of the hierarchy seen from here)")?,
+            (_, State::Unknown) => write!(f, "(unknown: no cgroup v2 hierarchy is mounted here)")?,
+            (Detail::Cgroup { path: Some(path), .. }, _) => write!(f, "{path}")?,
+            (Detail::Cgroup { path: None, .. }, _) => {}
+            (Detail::Mntns { process_count, processes, .. }, state) => {
+                if state == State::Reused {
+                    write!(f, "(reused, does not match) ")?;
+                }
+                write_processes(f, processes, *process_count)?;
+            }
+        }
+        match &self.container {
+            Some(container) => writeln!(f, " [{container}]"),
+            None => writeln!(f),
+        }
+    }
+}
+
+fn write_processes(f: &mut impl fmt::Write, processes: &[ProcessReport], count: usize) -> fmt::Result {
+    let shown = processes.iter().take(SHOWN_IN_TEXT);
+    let names: Vec<String> = shown.map(|process| format!("{} {}", process.pid, process.comm)).collect();
+    write!(f, "{}", names.join(", "))?;
+    match count.saturating_sub(names.len()) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}

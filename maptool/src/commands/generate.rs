@@ -1,0 +1,55 @@
+//! `generate`: the man page and shell completions, from the definition of the command line.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+use nsmap::text;
+
+use crate::cli::{Cli, Generate, Generated};
+use crate::failure::{Code, Failure};
+use crate::output::Outcome;
+
+pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
+    let mut command = Cli::command();
+    let mut page = Vec::new();
+    match &args.what {
+        Generated::Man { out: Some(directory) } => {
+            pages(command, directory).map_err(|error| {
+                let place = text::path(directory);
+                Failure::new(Code::Other, format!("write man pages to `{place}`: {error}"))
+            })?;
+        }
+        Generated::Man { out: None } => {
+            Man::new(command)
+                .render(&mut page)
+                .map_err(|error| Failure::new(Code::Other, format!("write the man page: {error}")))?;
+        }
+        Generated::Completions { shell } => {
+            clap_complete::generate(*shell, &mut command, "nsmap", &mut page);
+        }
+    }
+    let mut outcome = Outcome::done(&String::from_utf8_lossy(&page).into_owned())?;
+    outcome.code = Code::Done;
+    Ok(outcome)
+}
+
+/// `nsmap.1`, and `nsmap-LIST.1` for each sub-command.
+fn pages(mut command: clap::Command, directory: &Path) -> io::Result<()> {
+    command.build();
+    let shown: Vec<clap::Command> =
+        command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
+    write_page(command, "nsmap", directory)?;
+    for sub in shown {
+        let name = format!("nsmap-{}", sub.get_name());
+        write_page(sub, &name, directory)?;
+    }
+    Ok(())
+}
+
+fn write_page(command: clap::Command, name: &str, directory: &Path) -> io::Result<()> {
+    let mut page = Vec::new();
+    Man::new(command).title(name).render(&mut page)?;
+    std::fs::File::create(directory.join(format!("{name}.1")))?.write_all(&page)
+}

@@ -1,0 +1,280 @@
+//! The containers of this host: what engines wrote down, joined with what the kernel has.
+//!
+//! In: [`state`] records, the cgroup tree, `/proc`. Out: [`Running`] containers with cgroup, first process and names.
+//! A record whose process is gone, or is another one by now, names nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::patterns::{self, Engine};
+use super::state::{self, PodRecord, Record};
+use crate::identity::cgroup::{self, Hierarchy};
+use crate::identity::process;
+use crate::text;
+
+/// Cgroups of one container that are looked into for a process.
+const DEPTH_LIMIT: usize = 64;
+
+/// A container that runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Who made it, if that can be told.
+    pub engine: Option<Engine>,
+    /// Its id: 64 hexadecimal digits, or a name.
+    pub id: String,
+    /// Names that people use for it.
+    pub names: Vec<String>,
+    /// Its image.
+    pub image: Option<String>,
+    /// Its pod.
+    pub pod: PodRecord,
+    /// The uid of the pod.
+    pub pod_uid: Option<String>,
+    /// Labels and annotations.
+    pub labels: BTreeMap<String, String>,
+    /// The directory of its own cgroup, above any that it made itself.
+    pub directory: Option<PathBuf>,
+    /// The id of that cgroup.
+    pub cgroup: Option<u64>,
+    /// Its first process, or some process of it.
+    pub pid: Option<u32>,
+}
+
+impl Running {
+    /// The name to show: `namespace/pod/container`, the name, or the id.
+    pub fn name(&self) -> String {
+        let pod = &self.pod;
+        let name = match (pod.name.is_empty(), self.names.first()) {
+            (false, _) => {
+                let parts = [&pod.namespace, &pod.name, &pod.container];
+                let parts: Vec<&str> =
+                    parts.into_iter().filter(|part| !part.is_empty()).map(String::as_str).collect();
+                parts.join("/")
+            }
+            (true, Some(name)) => name.clone(),
+            (true, None) => self.short_id().to_owned(),
+        };
+        text::safe(name.as_ref())
+    }
+
+    /// Hexadecimal ids are cut to twelve digits.
+    pub fn short_id(&self) -> &str {
+        if patterns::is_id(&self.id) { self.id.get(..12).unwrap_or(&self.id) } else { &self.id }
+    }
+
+    /// `docker:web`, as short as it can be shown.
+    pub fn label(&self) -> String {
+        match self.engine {
+            Some(engine) => format!("{}:{}", engine.name(), self.name()),
+            None => self.name(),
+        }
+    }
+
+    /// A process of it: the first one, or the lowest pid in its cgroup or below.
+    pub fn first_pid(&self) -> Option<u32> {
+        self.pid.or_else(|| lowest_pid(self.directory.as_deref()?))
+    }
+
+    /// Whether `name` is one of its names, without regard to its id.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+            || self.id == name
+            || self.pod.container == name && !name.is_empty()
+    }
+}
+
+/// The containers that were found, by id and by cgroup.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// By engine and name.
+    pub running: Vec<Running>,
+    by_directory: HashMap<PathBuf, usize>,
+    by_id: HashMap<String, usize>,
+}
+
+/// Where the host's root directory is: `NSMAP_HOST_ROOT` for a tool that runs in a container itself.
+pub fn host_root() -> PathBuf {
+    match std::env::var_os("NSMAP_HOST_ROOT") {
+        Some(root) if !root.is_empty() => root.into(),
+        _ => PathBuf::from("/"),
+    }
+}
+
+impl Inventory {
+    /// Looks at everything: state files, and the whole cgroup tree.
+    pub fn take() -> Self {
+        let hierarchy = Hierarchy::find().ok();
+        let mut inventory = Self::default();
+        if let Some(hierarchy) = &hierarchy {
+            for directory in cgroup::directories(hierarchy.mount_point()) {
+                inventory.add_directory(&directory);
+            }
+        }
+        for record in state::read_all(&host_root()) {
+            inventory.add_record(record, hierarchy.as_ref());
+        }
+        inventory.running.retain(|running| running.directory.is_some() || running.pid.is_some());
+        inventory.running.sort_by_cached_key(|running| (running.engine.map(Engine::name), running.name()));
+        inventory.index();
+        inventory
+    }
+
+    /// Only what state files say, for naming containers that are known already: no walk of the tree.
+    pub fn of_records() -> Self {
+        let hierarchy = Hierarchy::find().ok();
+        let mut inventory = Self::default();
+        for record in state::read_all(&host_root()) {
+            inventory.add_record(record, hierarchy.as_ref());
+        }
+        inventory.index();
+        inventory
+    }
+
+    fn index(&mut self) {
+        self.by_id.clear();
+        self.by_directory.clear();
+        for (at, running) in self.running.iter().enumerate() {
+            self.by_id.insert(running.id.clone(), at);
+            if let Some(directory) = &running.directory {
+                self.by_directory.insert(directory.clone(), at);
+            }
+        }
+    }
+
+    fn add_directory(&mut self, directory: &Path) {
+        let Some(found) = patterns::from_cgroup_path(directory) else { return };
+        // Cgroups that a container makes inside of its own are a part of it.
+        if directory.parent().and_then(patterns::from_cgroup_path).is_some_and(|above| above.id == found.id) {
+            return;
+        }
+        let Ok(id) = cgroup::id_of_path(directory) else { return };
+        let at = self.entry(&found.id);
+        if let Some(running) = self.running.get_mut(at) {
+            running.engine = Some(found.engine);
+            running.pod_uid = found.pod.map(|pod| pod.uid);
+            running.directory = Some(directory.to_owned());
+            running.cgroup = Some(id);
+        }
+    }
+
+    fn entry(&mut self, id: &str) -> usize {
+        if let Some(&at) = self.by_id.get(id) {
+            return at;
+        }
+        let at = self.running.len();
+        self.by_id.insert(id.to_owned(), at);
+        self.running.push(Running {
+            engine: None,
+            id: id.to_owned(),
+            names: Vec::new(),
+            image: None,
+            pod: PodRecord::default(),
+            pod_uid: None,
+            labels: BTreeMap::new(),
+            directory: None,
+            cgroup: None,
+            pid: None,
+        });
+        at
+    }
+
+    fn add_record(&mut self, record: Record, hierarchy: Option<&Hierarchy>) {
+        let pid = record.pid.filter(|&pid| is_that_process(pid, &record));
+        let known = self.by_id.contains_key(&record.id);
+        if pid.is_none() && !known && record.names.is_empty() {
+            return;
+        }
+        let place = hierarchy.and_then(|hierarchy| own_directory(&record, pid, hierarchy));
+        let at = self.entry(&record.id);
+        let Some(running) = self.running.get_mut(at) else { return };
+        running.engine = running.engine.or(record.engine);
+        for name in record.names {
+            if !running.names.contains(&name) {
+                running.names.push(name);
+            }
+        }
+        running.image = running.image.take().or(record.image);
+        running.labels.extend(record.labels);
+        running.pid = running.pid.or(pid);
+        if running.pod.name.is_empty() {
+            running.pod = record.pod;
+        }
+        if running.directory.is_none()
+            && let Some((directory, id)) = place
+        {
+            running.directory = Some(directory);
+            running.cgroup = Some(id);
+        }
+    }
+
+    /// The container whose cgroup `directory` is, or is below.
+    pub fn of_directory(&self, directory: &Path) -> Option<&Running> {
+        let by_path = directory.ancestors().find_map(|above| self.by_directory.get(above));
+        let at = by_path.or_else(|| self.by_id.get(&patterns::from_cgroup_path(directory)?.id))?;
+        self.running.get(*at)
+    }
+
+    /// The container whose first process this is.
+    pub fn of_pid(&self, pid: u32) -> Option<&Running> {
+        self.running.iter().find(|running| running.pid == Some(pid))
+    }
+
+    /// The container with this id.
+    pub fn of_id(&self, id: &str) -> Option<&Running> {
+        self.running.get(*self.by_id.get(id)?)
+    }
+}
+
+/// The lowest pid in a cgroup; if there is none, in those below it.
+pub fn lowest_pid(directory: &Path) -> Option<u32> {
+    cgroup::directories(directory).take(DEPTH_LIMIT).find_map(|directory| {
+        let procs = std::fs::read_to_string(directory.join("cgroup.procs")).ok()?;
+        // A process outside of this pid namespace is shown as 0.
+        procs.lines().filter_map(|line| line.parse().ok()).filter(|&pid: &u32| pid > 0).min()
+    })
+}
+
+/// Whether the process with this pid is the one that was written down. Without a start time, its cgroup must
+/// speak of the container.
+fn is_that_process(pid: u32, record: &Record) -> bool {
+    match record.start {
+        Some(start) => process::start_ticks(pid) == Some(start),
+        None => cgroup::memberships(pid).is_ok_and(|memberships| {
+            memberships.iter().any(|membership| {
+                membership.path.to_string_lossy().contains(&record.id)
+                    || record.engine == Some(Engine::Machine) && process::exists(pid)
+            })
+        }),
+    }
+}
+
+/// The container's own cgroup: where the runtime put it, as far as that is seen from here, else where its process
+/// is, without what the container made inside.
+fn own_directory(record: &Record, pid: Option<u32>, hierarchy: &Hierarchy) -> Option<(PathBuf, u64)> {
+    let of_process = pid.and_then(|pid| cgroup::of_process(pid).ok()).filter(|found| !found.is_root());
+    if let Some(path) = &record.cgroup {
+        let relative: PathBuf =
+            path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
+        let mut candidates = vec![hierarchy.mount_point().join(&relative)];
+        // An absolute path of the runtime's mount namespace: its end is the path in the hierarchy.
+        if let Some(found) = &of_process {
+            let ends = |above: &&Path| {
+                above
+                    .strip_prefix(hierarchy.mount_point())
+                    .is_ok_and(|below| !below.as_os_str().is_empty() && path.ends_with(below))
+            };
+            candidates.extend(found.directory.ancestors().find(ends).map(Path::to_owned));
+        }
+        let place = candidates.into_iter().find_map(|path| Some((cgroup::id_of_path(&path).ok()?, path)));
+        if let Some((id, path)) = place.filter(|(id, _)| *id != cgroup::ROOT_ID) {
+            return Some((path, id));
+        }
+    }
+    let found = of_process?;
+    let same =
+        |path: &Path| patterns::from_cgroup_path(path).is_some_and(|container| container.id == record.id);
+    let top = found.directory.ancestors().take_while(|path| same(path)).last();
+    let directory = top.unwrap_or(&found.directory).to_owned();
+    let id = cgroup::id_of_path(&directory).ok()?;
+    Some((directory, id))
+}

@@ -1,0 +1,416 @@
+//! Keeping sets equal to what matches, as containers come and go.
+//!
+//! In: [`Selector`]s, changes of the cgroup tree as the kernel reports them ([`tree`]). Out: members of sets, and an
+//! [`Event`] for each change. Nothing holds a container up while it starts: a cgroup is a member as soon as it is
+//! made, before anything runs in it, if its path says enough; else as soon as its engine has written its name down.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use loader::Result;
+
+use crate::container::inventory::{self, Inventory};
+use crate::identity::cgroup::{self, Hierarchy, Location, Resolver};
+use crate::identity::mntns::{self, MountNamespace};
+use crate::plan::Plan;
+use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
+use crate::text;
+
+pub mod selector;
+pub mod tree;
+
+pub use selector::{Selector, Verdict};
+use tree::Change;
+
+/// How long after its creation a cgroup may still get a name that matches.
+const NAME_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon a cgroup is looked at again; then twice as long each time, up to [`SLOWEST`].
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const SLOWEST: Duration = Duration::from_secs(1);
+/// How often it is checked that followed cgroups are still in the namespace that was stored.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// What happened to a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A member was stored.
+    Added(Entry),
+    /// A member was removed.
+    Removed(Entry),
+    /// A member could not be stored or removed.
+    Failed(Entry, String),
+    /// The kernel could not keep up; everything was looked at anew.
+    Overflow,
+}
+
+/// A member, and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The kind of the set.
+    pub kind: Kind,
+    /// Its number.
+    pub id: u64,
+    /// The name of the container or unit, or the path in the hierarchy.
+    pub name: String,
+}
+
+/// A cgroup that matches.
+#[derive(Debug)]
+struct Followed {
+    directory: PathBuf,
+    name: String,
+    /// The namespace of its processes; the open file keeps its number from going to another.
+    namespace: Option<(MountNamespace, OwnedFd)>,
+}
+
+/// A cgroup of which something is not known yet.
+#[derive(Debug)]
+struct Pending {
+    id: u64,
+    directory: PathBuf,
+    /// Whether it matches is not known; else only its namespace is not.
+    unnamed: bool,
+    since: Instant,
+    next: Instant,
+    wait: Duration,
+}
+
+/// Keeps sets equal to what selectors match.
+#[derive(Debug)]
+pub struct Follower {
+    selectors: Vec<Selector>,
+    sets: Vec<Set>,
+    hierarchy: Hierarchy,
+    resolver: Resolver,
+    followed: HashMap<u64, Followed>,
+    pending: Vec<Pending>,
+    recheck: Instant,
+    events: Vec<Event>,
+    /// Something did not fit; it may when something else goes.
+    short: bool,
+}
+
+impl Follower {
+    /// Follows for these sets, which belong to it from now on: what does not match will be removed.
+    ///
+    /// # Errors
+    /// As [`Resolver::new`].
+    pub fn new(selectors: Vec<Selector>, sets: Vec<Set>) -> Result<Self> {
+        Ok(Self {
+            selectors,
+            sets,
+            hierarchy: Hierarchy::find()?,
+            resolver: Resolver::new()?,
+            followed: HashMap::new(),
+            pending: Vec::new(),
+            recheck: Instant::now() + RECHECK,
+            events: Vec::new(),
+            short: false,
+        })
+    }
+
+    /// Where the hierarchy is mounted.
+    pub fn mount_point(&self) -> &Path {
+        self.hierarchy.mount_point()
+    }
+
+    /// How many cgroups match.
+    pub fn len(&self) -> usize {
+        self.followed.len()
+    }
+
+    /// Whether nothing matches.
+    pub fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
+    /// What has happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Looks at everything, and makes the sets equal to what matches.
+    ///
+    /// # Errors
+    /// A set cannot be read.
+    pub fn synchronise(&mut self) -> Result<()> {
+        let inventory = Inventory::take();
+        let mut found = HashMap::new();
+        self.short = false;
+        self.pending.clear();
+        for directory in cgroup::directories(self.hierarchy.mount_point()) {
+            let (verdict, name) = self.judge(&directory, &inventory);
+            if verdict != Verdict::Yes {
+                continue;
+            }
+            let Ok(id) = cgroup::id_of_path(&directory) else { continue };
+            let known = self.followed.remove(&id).and_then(|known| known.namespace);
+            found.insert(id, Followed { directory, name, namespace: known });
+        }
+        self.followed = found;
+        if self.wants(Kind::Mntns) {
+            let ids: Vec<u64> = self.followed.keys().copied().collect();
+            for id in ids {
+                if !self.find_namespace(id, false) {
+                    self.wait_for(id, false);
+                }
+            }
+        }
+        self.make_equal()
+    }
+
+    fn make_equal(&mut self) -> Result<()> {
+        for set in &self.sets {
+            let kind = set.kind();
+            let (wanted, names) = self.wanted(kind);
+            let present = set.members()?;
+            let plan = Plan::new(&present, &wanted, true);
+            let (_, result) = plan.carry_out(set);
+            let entry = |member: &Member| {
+                let id = member.key();
+                Entry { kind, id, name: names.get(&id).cloned().unwrap_or_default() }
+            };
+            let problem = result.err().map(|error| error.to_string());
+            for member in &plan.remove {
+                self.events.push(Event::Removed(entry(member)));
+            }
+            for member in plan.add.iter().chain(plan.update.iter().map(|(_, new)| new)) {
+                let stored = problem.is_none() || set.get(member.key()).is_ok_and(|now| now.is_some());
+                self.short |= !stored;
+                self.events.push(match &problem {
+                    Some(problem) if !stored => Event::Failed(entry(member), problem.clone()),
+                    _ => Event::Added(entry(member)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, kind: Kind) -> (Vec<Member>, HashMap<u64, String>) {
+        let mut wanted = Vec::new();
+        let mut names = HashMap::new();
+        for (&id, followed) in &self.followed {
+            let member = match (kind, &followed.namespace) {
+                (Kind::Cgroup, _) => Member::Cgroup(CgroupMember::new(id, true)),
+                (Kind::Mntns, Some((namespace, _))) => member_of(namespace),
+                (Kind::Mntns, None) => continue,
+            };
+            names.insert(member.key(), followed.name.clone());
+            wanted.push(member);
+        }
+        (wanted, names)
+    }
+
+    fn wants(&self, kind: Kind) -> bool {
+        self.sets.iter().any(|set| set.kind() == kind)
+    }
+
+    /// Takes in what the kernel reported.
+    ///
+    /// # Errors
+    /// As [`Follower::synchronise`], which an overflow asks for.
+    pub fn take_in(&mut self, changes: Vec<Change>) -> Result<()> {
+        let mut anew = false;
+        let was_short = self.short;
+        for change in changes {
+            match change {
+                Change::Created { parent, name, id } => self.created(parent, Path::new(&name), id),
+                Change::Removed { id: Some(id), .. } => {
+                    anew |= was_short && self.followed.contains_key(&id);
+                    self.removed(id);
+                }
+                Change::Removed { id: None, .. } => anew = true,
+                Change::Overflow => {
+                    anew = true;
+                    self.events.push(Event::Overflow);
+                }
+            }
+        }
+        if anew { self.synchronise() } else { Ok(()) }
+    }
+
+    fn created(&mut self, parent: u64, name: &Path, id: Option<u64>) {
+        let Location::Directory(above) = self.resolver.locate(parent) else { return };
+        let directory = above.join(name);
+        // One that is gone already was never a member.
+        let Some(now) = id.or_else(|| cgroup::id_of_path(&directory).ok()) else { return };
+        if self.followed.contains_key(&now) {
+            return;
+        }
+        match self.judge(&directory, &Inventory::default()) {
+            (Verdict::Yes, name) => self.begin(now, directory, name),
+            (Verdict::Unknown, _) => self.push_pending(now, directory, true),
+            (Verdict::No, _) => {}
+        }
+    }
+
+    /// Whether a cgroup matches, and what to call it.
+    fn judge(&self, directory: &Path, inventory: &Inventory) -> (Verdict, String) {
+        let below = directory.strip_prefix(self.hierarchy.mount_point()).unwrap_or(directory);
+        let path = Path::new("/").join(below);
+        let candidate = selector::Candidate::new(&path, directory, inventory);
+        let verdict = self.selectors.iter().map(|selector| selector.judge(&candidate)).max();
+        let name = candidate.name().unwrap_or_else(|| text::path(&path));
+        (verdict.unwrap_or(Verdict::No), name)
+    }
+
+    fn begin(&mut self, id: u64, directory: PathBuf, name: String) {
+        self.followed.insert(id, Followed { directory, name, namespace: None });
+        if self.wants(Kind::Cgroup) {
+            self.store(id, Member::Cgroup(CgroupMember::new(id, true)));
+        }
+        if self.wants(Kind::Mntns) && !self.find_namespace(id, true) {
+            self.wait_for(id, false);
+        }
+    }
+
+    fn wait_for(&mut self, id: u64, unnamed: bool) {
+        if let Some(followed) = self.followed.get(&id) {
+            self.push_pending(id, followed.directory.clone(), unnamed);
+        }
+    }
+
+    fn push_pending(&mut self, id: u64, directory: PathBuf, unnamed: bool) {
+        let now = Instant::now();
+        self.pending.push(Pending {
+            id,
+            directory,
+            unnamed,
+            since: now,
+            next: now + FIRST_LOOK,
+            wait: FIRST_LOOK,
+        });
+    }
+
+    /// Looks for the mount namespace of a cgroup's processes; `store` it at once, or leave that to the caller. The
+    /// namespace that this process is in, as the one that a runtime starts from, is nobody's container.
+    fn find_namespace(&mut self, id: u64, store: bool) -> bool {
+        let Some(followed) = self.followed.get_mut(&id) else { return true };
+        let Some(pid) = inventory::lowest_pid(&followed.directory) else { return false };
+        let Ok((namespace, file)) = mntns::open_of_process(pid) else { return false };
+        let host = mntns::own().ok();
+        if host.is_some_and(|host| host.inode == namespace.inode) {
+            return false;
+        }
+        let old = followed.namespace.replace((namespace, file));
+        if store && old.as_ref().is_none_or(|(old, _)| *old != namespace) {
+            self.store(id, member_of(&namespace));
+        }
+        if let Some((old, _)) = old.filter(|(old, _)| old.inode != namespace.inode) {
+            self.forget_namespace(id, &old);
+        }
+        true
+    }
+
+    fn store(&mut self, cgroup: u64, member: Member) {
+        let name = self.followed.get(&cgroup).map(|followed| followed.name.clone()).unwrap_or_default();
+        let entry = Entry { kind: member.kind(), id: member.key(), name };
+        for set in self.sets.iter().filter(|set| set.kind() == member.kind()) {
+            self.events.push(match set.insert(&member) {
+                Ok(()) => Event::Added(entry.clone()),
+                Err(error) => {
+                    self.short = true;
+                    Event::Failed(entry.clone(), error.to_string())
+                }
+            });
+        }
+    }
+
+    fn drop_member(&mut self, kind: Kind, id: u64, name: &str) {
+        let entry = Entry { kind, id, name: name.to_owned() };
+        for set in self.sets.iter().filter(|set| set.kind() == kind) {
+            match set.remove(id) {
+                Ok(true) => self.events.push(Event::Removed(entry.clone())),
+                Ok(false) => {}
+                Err(error) => self.events.push(Event::Failed(entry.clone(), error.to_string())),
+            }
+        }
+    }
+
+    fn removed(&mut self, id: u64) {
+        self.pending.retain(|pending| pending.id != id);
+        let Some(gone) = self.followed.remove(&id) else { return };
+        self.drop_member(Kind::Cgroup, id, &gone.name);
+        if let Some((namespace, _file)) = &gone.namespace {
+            self.followed_namespace_gone(namespace, &gone.name);
+        }
+    }
+
+    fn forget_namespace(&mut self, id: u64, namespace: &MountNamespace) {
+        let name = self.followed.get(&id).map(|followed| followed.name.clone()).unwrap_or_default();
+        self.followed_namespace_gone(namespace, &name);
+    }
+
+    /// Unless another followed cgroup has it, too.
+    fn followed_namespace_gone(&mut self, namespace: &MountNamespace, name: &str) {
+        let shared = self.followed.values().any(|other| {
+            other.namespace.as_ref().is_some_and(|(of_other, _)| of_other.inode == namespace.inode)
+        });
+        if !shared {
+            self.drop_member(Kind::Mntns, u64::from(namespace.inode), name);
+        }
+    }
+
+    /// When [`Follower::tick`] has something to do; `None`: only after a change.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let pending = self.pending.iter().map(|pending| pending.next).min();
+        let recheck = (self.wants(Kind::Mntns) && !self.followed.is_empty()).then_some(self.recheck);
+        pending.into_iter().chain(recheck).min()
+    }
+
+    /// Looks again at what was not known yet.
+    pub fn tick(&mut self) {
+        let now = Instant::now();
+        let (due, rest): (Vec<Pending>, Vec<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.next <= now);
+        self.pending = rest;
+        let inventory = match due.iter().any(|pending| pending.unnamed) {
+            true => Inventory::of_records(),
+            false => Inventory::default(),
+        };
+        for pending in due {
+            self.look_again(pending, now, &inventory);
+        }
+        if self.recheck <= now {
+            self.recheck = now + RECHECK;
+            let ids: Vec<u64> = match self.wants(Kind::Mntns) {
+                true => self.followed.keys().copied().collect(),
+                false => Vec::new(),
+            };
+            for id in ids {
+                self.find_namespace(id, true);
+            }
+        }
+    }
+
+    fn look_again(&mut self, mut pending: Pending, now: Instant, inventory: &Inventory) {
+        if cgroup::id_of_path(&pending.directory).ok() != Some(pending.id) {
+            return;
+        }
+        if pending.unnamed {
+            match self.judge(&pending.directory, inventory) {
+                (Verdict::Yes, name) => return self.begin(pending.id, pending.directory, name),
+                (Verdict::No, _) => return,
+                (Verdict::Unknown, _) if now - pending.since > NAME_PATIENCE => return,
+                (Verdict::Unknown, _) => {}
+            }
+        } else if self.find_namespace(pending.id, true) {
+            return;
+        }
+        pending.wait = (pending.wait * 2).min(if pending.unnamed { SLOWEST / 20 } else { SLOWEST });
+        pending.next = now + pending.wait;
+        self.pending.push(pending);
+    }
+
+    /// Removes everything that was put into the sets.
+    pub fn give_up(&mut self) {
+        let ids: Vec<u64> = self.followed.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.removed(id));
+    }
+}
+
+fn member_of(namespace: &MountNamespace) -> Member {
+    Member::Mntns(MntnsMember { inode: u64::from(namespace.inode), check: namespace.member_value() })
+}

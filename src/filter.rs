@@ -1,0 +1,118 @@
+//! Who is shown: the user's choices, as settings for the kernel and as patterns for user space.
+//!
+//! In: parsed options. Out: values for the `filter_*` globals that `bpf-src/include/filter.h` names, the user's pinned sets
+//! in the place of the object's own empty maps, and the regular expressions that only user space can match.
+//! A filter that was asked for and cannot be applied is an error, never a run without it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use loader::map::Map;
+use loader::spec::ObjectSpec;
+use loader::{ErrorKind, Result};
+use nsmap::set::{Kind, Set};
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::message::Failure;
+
+/// Restrictions on the task, applied in the kernel before anything else is done for an event. None: any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Process id.
+    pub pid: Option<u32>,
+    /// Thread id.
+    pub tid: Option<u32>,
+    /// Process id of the parent.
+    pub ppid: Option<u32>,
+    /// Real user id; 0 is a user.
+    pub uid: Option<u32>,
+    /// Id of a cgroup whose whole subtree is meant.
+    pub subtree: Option<u64>,
+}
+
+/// A regular expression on bytes: no text encoding is assumed, `.` and classes match single bytes.
+pub fn pattern(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text).unicode(false).size_limit(1 << 20).build().map_err(|error| match error {
+        regex::Error::Syntax(text) => {
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+impl TaskFilter {
+    /// Sets the globals of the object.
+    pub fn apply(&self, spec: &mut ObjectSpec) -> Result<()> {
+        for (name, id) in [("filter_tgid", self.pid), ("filter_pid", self.tid), ("filter_ppid", self.ppid)] {
+            if let Some(id) = id {
+                spec.set_global(name, id)?;
+            }
+        }
+        if let Some(uid) = self.uid {
+            spec.set_global("filter_uid_on", true)?;
+            spec.set_global("filter_uid", uid)?;
+        }
+        if let Some(id) = self.subtree {
+            spec.set_global("filter_subtree", true)?;
+            spec.set_global("subtree_id", id)?;
+        }
+        Ok(())
+    }
+}
+
+/// The pinned sets that a run filters by, opened.
+#[derive(Debug, Default)]
+pub struct Sets {
+    cgroup: Option<Set>,
+    mntns: Option<Set>,
+}
+
+impl Sets {
+    /// Opens the sets that the user named. Nothing is created, and anything that is not such a set is refused.
+    pub fn open(cgroup: Option<&Path>, mntns: Option<&Path>) -> Result<Self, Failure> {
+        let open =
+            |path: Option<&Path>, kind, option| path.map(|path| open_set(path, kind, option)).transpose();
+        Ok(Self {
+            cgroup: open(cgroup, Kind::Cgroup, "--kind cgroup ")?,
+            mntns: open(mntns, Kind::Mntns, "")?,
+        })
+    }
+
+    /// Turns the filters on in the object, and adds the maps that take the place of its own.
+    pub fn apply(&self, spec: &mut ObjectSpec, maps: &mut BTreeMap<String, Map>) -> Result<()> {
+        for (set, name) in [(&self.cgroup, "cgroup"), (&self.mntns, "mntns")] {
+            if let Some(set) = set {
+                spec.set_global(&format!("filter_{name}"), true)?;
+                spec.set_global(&format!("{name}_value_size"), set.value_size())?;
+                maps.insert(format!("{name}_set"), set.map().try_clone()?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_set(path: &Path, kind: Kind, create_option: &str) -> Result<Set, Failure> {
+    Set::open_for_tracer(path, kind).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::from(error)
+            .hint(format!("create it with: nsmap create {create_option}{}", nsmap::text::path(path))),
+        _ => Failure::from(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_bytes_and_not_only_text() {
+        assert!(pattern("a.c$").unwrap().is_match(b"xa\xffc"));
+        assert!(pattern("^caf\u{e9}").unwrap().is_match("café au lait".as_bytes()));
+        assert!(!pattern(r"^\w+$").unwrap().is_match("é".as_bytes()));
+    }
+
+    #[test]
+    fn a_bad_pattern_says_what_is_wrong_on_one_line() {
+        let error = pattern("a(").unwrap_err();
+        assert_eq!(error, "unclosed group");
+    }
+}

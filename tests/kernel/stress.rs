@@ -1,0 +1,139 @@
+//! Many starts, and ends without a chance to tidy up: nothing may stay behind in the kernel.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::commands;
+use crate::common::BOUND;
+use crate::common::bpftool::Bpftool;
+use crate::common::program::find;
+use crate::common::sandbox::{Sandbox, mounts};
+use crate::common::skip::or_skip;
+use crate::common::tracer::Tracer;
+
+/// Rounds of attaching and detaching.
+const ROUNDS: usize = 100;
+/// Tracers that are killed.
+const KILLED: usize = 101;
+
+/// What could be left behind: pins, mounts, old-style kprobe events, programs, maps and links.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    pins: Vec<String>,
+    mounts: String,
+    events: String,
+    objects: BTreeSet<String>,
+}
+
+fn traces(sandbox: &Sandbox, bpftool: &Bpftool) -> Traces {
+    let read = |name: &str| fs::read_to_string(format!("/sys/kernel/tracing/{name}")).unwrap_or_default();
+    let mut objects = BTreeSet::new();
+    for kind in ["prog", "map", "link"] {
+        let list: Value =
+            serde_json::from_str(&bpftool.run(&format!("-j {kind} show"))).unwrap_or(Value::Null);
+        let ids = list.as_array().into_iter().flatten().map(|object| object["id"].clone());
+        objects.extend(ids.map(|id| format!("{kind} {id}")));
+    }
+    let events = read("kprobe_events") + &read("uprobe_events");
+    Traces { pins: sandbox.pins(), mounts: mounts(), events, objects }
+}
+
+/// Waits until everything is as it was; the kernel frees programs and maps some time after their last user.
+#[track_caller]
+fn expect_nothing_more(sandbox: &Sandbox, bpftool: &Bpftool, before: &Traces) {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let now = traces(sandbox, bpftool);
+        // Something of the system's own may have gone meanwhile.
+        let more: Vec<_> = now.objects.difference(&before.objects).collect();
+        if more.is_empty()
+            && now.pins == before.pins
+            && now.mounts == before.mounts
+            && now.events == before.events
+        {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left behind: {more:?}\nbefore: {before:#?}\nnow: {now:#?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Opens files and executes programs all the time.
+struct Load(Child);
+
+impl Load {
+    fn start() -> Self {
+        let mut command = Command::new(find("sh"));
+        command.args(["-c", r#"while :; do "$0" < /dev/null; done"#]).arg(find("true"));
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_hundred_rounds_of_attaching_and_detaching_under_load_leave_nothing_behind() {
+    let sandbox = or_skip!(Sandbox::new());
+    let bpftool = or_skip!(Bpftool::find());
+    let before = traces(&sandbox, &bpftool);
+    let commands = commands();
+    {
+        let _load = Load::start();
+        for round in 0..ROUNDS {
+            let (tracer, options) = &commands[round % commands.len()];
+            let _ = Tracer::start(sandbox.command(tracer, options)).stop();
+        }
+    }
+    expect_nothing_more(&sandbox, &bpftool, &before);
+}
+
+/// Numbers that differ from run to run: where a kill hits is left to chance.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Self(u64::from(now.subsec_nanos()) | 1)
+    }
+
+    /// A duration up to `limit`.
+    fn up_to(&mut self, limit: Duration) -> Duration {
+        // Xorshift (Marsaglia 2003).
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        limit.mul_f64(f64::from(u32::try_from(self.0 >> 32).unwrap()) / f64::from(u32::MAX))
+    }
+}
+
+#[test]
+fn tracers_that_are_killed_at_any_moment_leave_nothing_behind() {
+    let sandbox = or_skip!(Sandbox::new());
+    let bpftool = or_skip!(Bpftool::find());
+    let before = traces(&sandbox, &bpftool);
+    let commands = commands();
+    let mut chance = Chance::new();
+    let begun = Instant::now();
+    commands.iter().for_each(|(tracer, options)| drop(Tracer::start(sandbox.command(tracer, options))));
+    // From before it has begun until some time after it is attached.
+    let limit = begun.elapsed() * 3 / 2 / u32::try_from(commands.len()).unwrap();
+    for number in 0..KILLED {
+        let (tracer, options) = &commands[number % commands.len()];
+        let mut command = sandbox.command(tracer, options);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(chance.up_to(limit));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    expect_nothing_more(&sandbox, &bpftool, &before);
+}

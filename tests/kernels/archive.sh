@@ -1,0 +1,163 @@
+# shellcheck shell=bash
+# What a guest runs: our own tests, built static, in an initramfs.
+# In:  the workspace.  Out: $CACHE/tests-ARCH/list (`NAME PACKAGE_FOLDER PROGRAM`), $CACHE/initrd-ARCH.
+# Tests find the tools by the absolute paths that cargo compiled into them (CARGO_BIN_EXE_*), so everything lies in the
+# guest at the path it has here. Sourced by `run`, which defines CACHE, ROOT and die, and sources apt.sh.
+
+# Tests that read the source tree, which is not in the guest, or that damage objects for minutes without asking the kernel.
+NOT_FOR_GUESTS='^tests/(house|damaged_objects)\.rs$'
+
+# Tests after which the kernel is not what it was.
+LAST='^tests/lockdown\.rs '
+
+# Programs of the host put into the guest, with their libraries, when the host has them: a real shell and real small
+# programs (busybox runs its own applets through /proc/self/exe, which shows in exec rows), and bpftool as a second opinion.
+GUEST_PROGRAMS=${GUEST_PROGRAMS:-bash dash true false echo cat sleep env id ls touch setpriv unshare bpftool}
+
+triple_of() {
+    case $1 in
+        amd64) echo x86_64-unknown-linux-gnu ;;
+        arm64) echo aarch64-unknown-linux-gnu ;;
+        s390x) echo s390x-unknown-linux-gnu ;;
+    esac
+}
+
+# cargo_tests ARCH: builds every test and tool; prints cargo's JSON, one message a line. Static, because the guest has no
+# libraries; optimised a little and without debug information, because a guest is ten times slower than the host and holds it
+# all in memory. --target keeps the flags away from build scripts and procedural macros, which cannot be static.
+cargo_tests() {
+    local triple variable build
+    triple=$(triple_of "$1")
+    variable=$(tr 'a-z-' 'A-Z_' <<< "$triple")
+    # The tools of every package: `cargo test` builds only those of a package that has integration tests.
+    for build in 'build --bins' 'test --no-run'; do
+        # shellcheck disable=SC2086  # two words
+        env "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static" \
+            CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
+            cargo $build --workspace --locked --target "$triple" \
+            --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics || return 1
+    done
+}
+
+# json_value KEY: the string value of the first KEY of each line. cargo escapes nothing in a path we can build in.
+json_value() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+
+# build_tests ARCH: builds, and writes the list of test programs and the list of all files the guest needs.
+build_tests() {
+    local arch=$1 dir=$CACHE/tests-$1 line source program
+    [[ $arch == amd64 || -n ${CROSS_READY:-} ]] || die "no cross toolchain for $arch yet: its kernels cannot be tested"
+    rm -rf "$dir" && mkdir -p "$dir"
+    cargo_tests "$arch" > "$dir/cargo.json" || die "the tests for $arch do not build"
+    grep '"reason":"compiler-artifact"' "$dir/cargo.json" | grep '"executable":"' | sort -u > "$dir/executables"
+    while read -r line; do
+        program=$(json_value executable <<< "$line")
+        echo "$program" >> "$dir/files"
+        # The target of a tool says "test":true as well: that it could be tested. The profile says what this file is.
+        [[ $line =~ \"profile\":\{[^}]*\"test\":true ]] || continue
+        source=$(json_value src_path <<< "$line")
+        source=${source#"$ROOT/"}
+        [[ $source =~ $NOT_FOR_GUESTS || ! $source =~ ${TESTS:-.} ]] && continue
+        echo "$source $(dirname "$(json_value manifest_path <<< "$line")") $program" >> "$dir/list"
+    done < "$dir/executables"
+    # Objects that a test reads from where the build script put them.
+    grep '"reason":"build-script-executed"' "$dir/cargo.json" | json_value out_dir |
+        while read -r line; do find "$line" -name '*.bpf.o'; done >> "$dir/files"
+    if grep "$LAST" "$dir/list" > "$dir/last"; then
+        grep -v "$LAST" "$dir/list" > "$dir/others"
+        cat "$dir/others" "$dir/last" > "$dir/list"
+    fi
+    [[ -s $dir/list ]] || die "no test program matches ${TESTS:-.}"
+}
+
+# compile_objects DIR: the loader's own small C programs, which its tests would compile themselves if a guest had a compiler
+# (with the options that loader/tests/common/clang.rs has).
+compile_objects() {
+    local source target
+    mkdir -p "$1"
+    for source in "$ROOT"/loader/tests/bpf/*.c; do
+        for target in bpfel bpfeb; do
+            "${CLANG:-clang}" -target "$target" -g -O2 -Wall -Werror -c -o "$1/$(basename "$source" .c).$target.o" "$source" ||
+                die "$source does not compile"
+        done
+    done
+}
+
+# stage_file FILE ROOT: FILE at the same path below ROOT.
+stage_file() {
+    mkdir -p "$2$(dirname "$1")"
+    ln -f "$1" "$2$1" 2> /dev/null || cp -L --remove-destination "$1" "$2$1"
+}
+
+# stage_program NAME ROOT: a dynamic program of the host in /usr/bin or where it is, with what ldd says it needs.
+stage_program() {
+    local path library
+    path=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v "$1") && [[ $path == /* ]] || return 0
+    [[ $path == /usr/* ]] || path=/usr$path
+    rm -f "$2$path"
+    cp -L --remove-destination "$path" "$2$path"
+    for library in $(ldd "$path" 2> /dev/null | grep -o '/[^ ]*'); do
+        mkdir -p "$2$(dirname "$library")"
+        cp -L --remove-destination "$library" "$2$library"
+    done
+}
+
+# busybox_of ARCH: the path of a static busybox of that architecture.
+busybox_of() {
+    local dir=$CACHE/busybox-$1 path APT=()
+    path=$(command -v busybox) || path=
+    if [[ $1 == "$(dpkg --print-architecture)" && -n $path ]] && ! ldd "$path" > /dev/null 2>&1; then
+        readlink -f "$path"
+        return
+    fi
+    if [[ ! -x $dir/bin/busybox ]]; then
+        mkdir -p "$dir"
+        private_apt "$dir" "$1" bookworm
+        private_update || die "cannot read the package lists for $1"
+        (cd "$dir" && apt-get "${APT[@]}" download busybox-static) || die "cannot fetch busybox-static for $1"
+        unpack "$dir"/busybox-static_*.deb "$dir"
+    fi
+    if [[ -x $dir/bin/busybox ]]; then echo "$dir/bin/busybox"; else echo "$dir/usr/bin/busybox"; fi
+}
+
+# stage_base ARCH ROOT: the system around the tests: busybox, process 1, the few files in /etc that programs read.
+stage_base() {
+    local arch=$1 root=$2 part applet
+    mkdir -p "$root"/usr/{bin,sbin,lib,lib64,local/bin} "$root"/{dev,proc,sys,tmp,etc,run,root,test,var/tmp}
+    for part in bin sbin lib lib64; do ln -s "usr/$part" "$root/$part"; done
+    cp "$(busybox_of "$arch")" "$root/usr/bin/busybox"
+    for applet in $(busybox --list); do
+        [[ $applet == busybox ]] || ln -s busybox "$root/usr/bin/$applet"
+    done
+    if [[ $arch == "$(dpkg --print-architecture)" ]]; then
+        for part in $GUEST_PROGRAMS; do stage_program "$part" "$root"; done
+        [[ ! -e $root/usr/bin/dash ]] || ln -sf dash "$root/usr/bin/sh"
+    fi
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' > "$root/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' > "$root/etc/group"
+    printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
+    # Without a time zone file every formatted time is a failed open: a storm of rows in opensnoop.
+    cp -L /usr/share/zoneinfo/UTC "$root/etc/localtime" 2> /dev/null || printf 'UTC0\n' > "$root/etc/TZ"
+    cp "$HERE/guest/init" "$root/init"
+    cp "$HERE/guest/run" "$root/test/run"
+}
+
+# The variables guest/run sets before it starts a test. A guest is root on a kernel with BPF, so no test may skip, except
+# where a program to compare with is not in the guest, or the kernel runs no 32-bit programs.
+guest_environment() {
+    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32} RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
+    echo "export LOADER_TEST_OBJECTS=/test/objects"
+    printf 'export TEST_LIMIT=%q TEST_ARGS=%q\n' "$TEST_LIMIT" "${TEST_ARGS:-}"
+}
+
+# build_archive ARCH -> $CACHE/initrd-ARCH, uncompressed: reading it takes the guest no longer than unpacking would.
+build_archive() {
+    local arch=$1 root=$CACHE/root-$1 file
+    rm -rf "$root" && mkdir -p "$root"
+    stage_base "$arch" "$root"
+    while read -r file; do stage_file "$file" "$root"; done < "$CACHE/tests-$arch/files"
+    cp "$CACHE/tests-$arch/list" "$root/test/list"
+    compile_objects "$root/test/objects"
+    guest_environment > "$root/test/environment"
+    (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet -R 0:0) > "$CACHE/initrd-$arch"
+    rm -rf "$root"
+}

@@ -1,0 +1,83 @@
+//! Processes that do something with sockets: see `common/role.rs` for how a test becomes one.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+use socket2::Domain;
+
+use super::{loopback, socket};
+use crate::common::cgroup::Cgroup;
+use crate::common::role::{part, role};
+
+/// The body of `#[test] fn plays_a_role()`.
+pub(crate) fn play() {
+    let Some((name, args)) = part() else { return };
+    let port = || args[0].to_str().unwrap().parse::<u16>().unwrap();
+    match name.to_str() {
+        Some("connect and exit") => connect_and_exit(port()),
+        Some("connect") => drop(TcpStream::connect(("127.0.0.1", port()))),
+        Some("accept") => accept(port()),
+        Some("connect and hold") => hold(TcpStream::connect(("127.0.0.1", port())).unwrap()),
+        Some("hold") => drop(std::io::stdin().read_exact(&mut [0])),
+        _ => panic!("no such role: {name:?}"),
+    }
+}
+
+/// Does not wait for the outcome, and does not close.
+fn connect_and_exit(port: u16) {
+    let socket = socket(Domain::IPV4);
+    socket.set_nonblocking(true).unwrap();
+    let _ = socket.connect(&loopback(port));
+    std::process::exit(0);
+}
+
+/// Waits for one connection and holds it until it is told to end.
+fn accept(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    hold(stream);
+}
+
+/// Exits without closing when standard input ends.
+fn hold(_stream: TcpStream) {
+    let _ = std::io::stdin().read_exact(&mut [0]);
+    std::process::exit(0);
+}
+
+/// Starts a part that goes on until its standard input is closed.
+pub(crate) fn spawn(name: &str, args: &[&str]) -> Child {
+    role(name, args).stdin(Stdio::piped()).spawn().unwrap()
+}
+
+/// Lets it end, and waits for that.
+pub(crate) fn release(mut child: Child) {
+    drop(child.stdin.take());
+    assert!(crate::common::run::wait_bounded(&mut child).is_some_and(|status| status.success()));
+}
+
+/// A process that has a copy of the socket, and does nothing but exit when `release`d.
+pub(crate) fn holder(stream: &TcpStream) -> Child {
+    let copy: OwnedFd = stream.try_clone().unwrap().into();
+    let mut command: Command = role("hold", [""; 0]);
+    // Standard error is as good a place as any: nothing is written there unless the test fails.
+    command.stdin(Stdio::piped()).stderr(Stdio::from(copy)).spawn().unwrap()
+}
+
+/// Whether the process waits in the system call of this name (as `/proc/PID/wchan` or its state tells): it sleeps.
+pub(crate) fn sleeps(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+}
+
+/// A part in a cgroup.
+pub(crate) fn in_cgroup(group: &Cgroup, name: &str, args: &[&str]) -> Command {
+    let part = role(name, args);
+    let mut command = crate::common::program::in_cgroup(group, part.get_program().to_str().unwrap());
+    command.args(part.get_args()).stdin(Stdio::piped()).stdout(Stdio::null());
+    for (key, value) in part.get_envs() {
+        command.env(key, value.unwrap());
+    }
+    command
+}
