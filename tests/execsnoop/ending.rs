@@ -322,7 +322,8 @@ fn a_tracer_in_the_background_of_a_script_can_be_interrupted() {
 #[test]
 fn a_line_of_json_is_never_torn() {
     let scene = or_skip!(Scene::new());
-    let tracer = scene.start(&["--json"]);
+    // Room for all of them, however late the reader gets a processor.
+    let tracer = scene.start(&["--json", "--buffer-size", "8M"]);
     let long = "q".repeat(20_000);
     scene.shell.run(|| (0..101).for_each(|number| say(&[&number.to_string(), &long])));
     let finished = tracer.stop().quiet();

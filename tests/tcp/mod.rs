@@ -8,12 +8,13 @@ pub(crate) mod role;
 
 use std::cell::Cell;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -95,6 +96,7 @@ impl Scene {
 
     #[track_caller]
     fn mark(&self, tracer: &Tracer) -> (u16, u16) {
+        settle();
         let (client, server) = pair("127.0.0.1");
         let port = server.local_addr().unwrap().port();
         let other = client.local_addr().unwrap().port();
@@ -116,6 +118,25 @@ impl Scene {
         });
         (port, other)
     }
+}
+
+/// Waits until no connection of this network namespace is in the middle of a close that the kernel does on its own: packets
+/// that wait for one processor are overtaken by those of a marker on another. An end that cannot finish, because the other
+/// one does not answer, is left alone after a while.
+fn settle() {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline && ["tcp", "tcp6"].iter().any(|table| is_closing(table)) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a socket without a process is in FIN_WAIT1, LAST_ACK or CLOSING, by `/proc/net` (proc(5): `st` and `inode`).
+fn is_closing(table: &str) -> bool {
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+    text.lines().skip(1).any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        matches!(columns.get(3), Some(&("04" | "09" | "0B"))) && columns.get(9) == Some(&"0")
+    })
 }
 
 /// Runs `ip` or the one in a busybox.
@@ -219,9 +240,9 @@ pub(crate) const IPV6_LOOPBACK: Ipv6Addr = Ipv6Addr::LOCALHOST;
 /// Waits until a condition holds, which the kernel brings about.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + crate::common::BOUND;
+    let deadline = Instant::now() + crate::common::BOUND;
     while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what}: not within the bound");
+        assert!(Instant::now() < deadline, "{what}: not within the bound");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
