@@ -30,6 +30,7 @@ pub mod event;
 pub mod field;
 pub mod filter;
 pub mod format;
+pub mod lost;
 pub mod message;
 pub mod output;
 pub mod signals;
