@@ -149,6 +149,16 @@ guest_environment() {
     printf 'export TEST_LIMIT=%q TEST_ARGS=%q\n' "$TEST_LIMIT" "${TEST_ARGS:-}"
 }
 
+# stage_configurations ARCH DIR: the kernels' own, for `extern CONFIG_...`, where a distribution has them. All of them, as one
+# archive serves all kernels.
+stage_configurations() {
+    local name
+    mkdir -p "$2"
+    for name in "${NAMES[@]}"; do
+        [[ ${ARCH_OF[$name]:-} != "$1" ]] || cp "$CACHE/$name"/config-* "$2" 2> /dev/null || note "$name has no configuration"
+    done
+}
+
 # build_archive ARCH -> $CACHE/initrd-ARCH, uncompressed: reading it takes the guest no longer than unpacking would.
 build_archive() {
     local arch=$1 root=$CACHE/root-$1 file
@@ -157,6 +167,7 @@ build_archive() {
     while read -r file; do stage_file "$file" "$root"; done < "$CACHE/tests-$arch/files"
     cp "$CACHE/tests-$arch/list" "$root/test/list"
     compile_objects "$root/test/objects"
+    stage_configurations "$arch" "$root/boot"
     guest_environment > "$root/test/environment"
     (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet -R 0:0) > "$CACHE/initrd-$arch"
     rm -rf "$root"
