@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use common::clang::compile;
-use common::kernel::{may_use_bpf, not_run};
+use common::kernel::{NotRun, may_use_bpf, not_run};
 use loader::attach::{AttachOptions, attach, attach_with, iterator};
 use loader::load::{LoadOptions, Object};
 use loader::section::Target;
@@ -102,7 +102,7 @@ fn a_function_of_this_program_is_probed_at_entry_and_return() {
         let link = match attach(&program) {
             Ok(link) => link,
             Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => {
-                not_run("no uprobes");
+                not_run(&NotRun::KernelLacks("uprobes"));
                 return;
             }
             Err(error) => panic!("{error:#}"),
