@@ -16,6 +16,7 @@ use loader::attach::Link;
 use loader::hooks::{self, Refusal};
 use loader::load::{LoadOptions, Object};
 use loader::map::{Entry, Map, UpdateMode};
+use loader::program::Program;
 use loader::ringbuf::RingBuffer;
 use loader::spec::ObjectSpec;
 use loader::sys::memory::drop_code_pages;
@@ -172,8 +173,9 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     drop_code_pages();
     let mut object = load(&tracer, common, messages)?;
     let child = tracer.command().map(|line| start_command(line, &object)).transpose()?;
-    let mut links = Vec::new();
-    let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut links, messages)?;
+    let mut active = Active::default();
+    let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut active, messages)?;
+    let Active { links, programs } = active;
     let (events, lost) = (object.map("events")?.try_clone()?, object.map("lost")?.try_clone()?);
     let counts = tracer.summary().map(|summary| object.map(summary.map)?.try_clone()).transpose()?;
     // The BTF of the kernel goes before the ring is mapped: the two largest things in memory never meet.
@@ -183,7 +185,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let sink = Sink::standard_output().map_err(|error| Error::io("standard output", error))?;
     let stream = Stream::new(tracer, common, clock);
     let deadline = common.duration.map(|duration| Instant::now() + duration);
-    let mut run = Run { stream, ring, sink, signals, lost, counts, messages, deadline, child };
+    let mut run = Run { stream, ring, sink, signals, lost, programs, counts, messages, deadline, child };
     run.stream.start(common, &hooks);
     if let Some(child) = &mut run.child {
         child.release()?;
@@ -265,10 +267,17 @@ fn warn_about_cgroups(common: &Common, messages: Messages) {
 fn attach_all(
     object: &mut Object,
     hooks: &[(Hook, Vec<Way>)],
-    links: &mut Vec<Link>,
+    active: &mut Active,
     messages: Messages,
 ) -> Result<Vec<ChosenHook>> {
-    hooks.iter().map(|(hook, ways)| attach_hook(object, hook, ways, links, messages)).collect()
+    hooks.iter().map(|(hook, ways)| attach_hook(object, hook, ways, active, messages)).collect()
+}
+
+/// What is attached, by whatever hook.
+#[derive(Default)]
+struct Active {
+    links: Vec<Link>,
+    programs: Vec<Program>,
 }
 
 /// The hooks, each with the ways that `--hook` leaves.
@@ -294,7 +303,7 @@ fn attach_hook(
     object: &mut Object,
     hook: &Hook,
     ways: &[Way],
-    links: &mut Vec<Link>,
+    active: &mut Active,
     messages: Messages,
 ) -> Result<ChosenHook> {
     let mut attached =
@@ -303,7 +312,8 @@ fn attach_hook(
     for refusal in &attached.refused {
         messages.explain(&format!("not observing {} through {refusal}", hook.observes));
     }
-    links.append(&mut attached.links);
+    active.links.append(&mut attached.links);
+    active.programs.append(&mut attached.programs);
     Ok(ChosenHook { observes: hook.observes, name: attached.name, refused: attached.refused })
 }
 
@@ -315,6 +325,8 @@ struct Run<T: Tracer> {
     sink: Sink,
     signals: Signals,
     lost: Map,
+    /// Those at work: the kernel counts what each of them missed.
+    programs: Vec<Program>,
     /// The map of [`Summary`].
     counts: Option<Map>,
     messages: Messages,
@@ -441,22 +453,25 @@ impl<T: Tracer> Run<T> {
     }
 
     fn report_lost(&mut self) {
-        let read = |index| self.lost.sum_percpu_u64(index);
-        match read(LOST_RECORD).and_then(|records| Ok((records, read(LOST_STATE)?))) {
-            Ok((records, untracked)) => {
-                let total = records.saturating_add(untracked);
+        match self.count_lost() {
+            Ok(lost) => {
+                let total = lost.total();
                 let new = self.stream.lost(total);
                 if new > 0 {
-                    let hint = match (records, untracked) {
-                        (_, 0) => "raise --buffer-size, or filter more",
-                        (0, _) => "a table is full: raise --table-size where there is one, or filter more",
-                        _ => "raise --buffer-size and --table-size, or filter more",
-                    };
-                    self.messages.say(&format!("{new} events lost, {total} in all ({hint})"));
+                    self.messages.say(&format!("{new} events lost, {total} in all ({})", lost.hint()));
                 }
             }
             Err(error) => self.messages.say(&format!("read the counter of lost events: {error}")),
         }
+    }
+
+    fn count_lost(&self) -> Result<Lost> {
+        let missed = self.programs.iter().map(|program| Ok(program.info()?.recursion_misses));
+        Ok(Lost {
+            records: self.lost.sum_percpu_u64(LOST_RECORD)?,
+            untracked: self.lost.sum_percpu_u64(LOST_STATE)?,
+            missed: missed.sum::<Result<u64>>()?,
+        })
     }
 
     /// Prints what the ring holds now, unless the end is one after which no more is wanted. While programs are attached,
@@ -499,6 +514,32 @@ impl<T: Tracer> Run<T> {
         match self.flush(false)? {
             Some(End::Stalled(bytes)) => Err(stalled(bytes)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// What was lost since the start, by cause.
+struct Lost {
+    /// Records that found no room.
+    records: u64,
+    /// What found no room in a table.
+    untracked: u64,
+    /// What happened on a CPU whose program was just at work on something else and had been interrupted: the kernel runs no
+    /// program inside itself. Whether the filters wanted it, nobody knows. Counted from 5.12 on.
+    missed: u64,
+}
+
+impl Lost {
+    fn total(&self) -> u64 {
+        self.records.saturating_add(self.untracked).saturating_add(self.missed)
+    }
+
+    fn hint(&self) -> &'static str {
+        match (self.records, self.untracked) {
+            (0, 0) => "they interrupted the work on others",
+            (_, 0) => "raise --buffer-size, or filter more",
+            (0, _) => "a table is full: raise --table-size where there is one, or filter more",
+            _ => "raise --buffer-size and --table-size, or filter more",
         }
     }
 }
