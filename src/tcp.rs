@@ -235,13 +235,22 @@ pub fn set_table_size(spec: &mut ObjectSpec, map: &str, entries: u32) -> Result<
 /// The life of a socket.
 pub const STATES: Hook = Hook {
     observes: "connections",
-    ways: &[Way { name: "tp_btf/inet_sock_set_state", programs: &["set_state"], optional: &[] }],
+    ways: &[Way {
+        name: "tp_btf/inet_sock_set_state",
+        programs: &["set_state", "set_state_2"],
+        optional: &[],
+    }],
 };
 
 /// Accepts: see `bpf-src/include/accept.h`.
 pub const ACCEPTS: Hook = Hook {
     observes: "accepts",
     ways: &[
+        Way {
+            name: "fentry/security_sock_graft",
+            programs: &["enter_graft_2", "enter_graft"],
+            optional: &[],
+        },
         Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], optional: &[] },
         Way {
             name: "tracepoint/sys_exit_accept, sys_exit_accept4",

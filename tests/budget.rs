@@ -80,6 +80,8 @@ const KNOWN: &[(&str, [usize; 3])] = &[
 ];
 
 fn budget(name: &str) -> Budget {
+    // The second program of a pair does what the first one does.
+    let name = name.strip_suffix("_2").unwrap_or(name);
     let known = KNOWN.iter().find(|(known, _)| *known == name);
     known.map_or(ANY, |&(_, [linked, translated, verified])| Budget { linked, translated, verified })
 }
@@ -140,8 +142,9 @@ fn what_the_kernel_makes_of_each_program_keeps_within_its_budget() {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// System calls from the first to the one that prints the header. Half are the C library's and Rust's own.
-const START_CALLS: usize = 270;
+/// System calls from the first to the one that prints the header. Half are the C library's and Rust's own; each better hook that
+/// this kernel refuses takes 25.
+const START_CALLS: usize = 300;
 
 fn strace() -> Result<PathBuf, Skip> {
     let path = PathBuf::from("/usr/bin/strace");

@@ -75,7 +75,7 @@ fn an_accept_that_was_waiting_before_the_tool_started_is_shown() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcpaccept"));
-    for hook in scene.hooks(&["fexit", "tracepoint"]) {
+    for hook in scene.hooks(&["fentry", "fexit", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let pairs = [pair("127.0.0.1"), pair("::1")];
         let events = scene.events(tracer);
@@ -215,7 +215,7 @@ fn a_multipath_connection_is_its_first_path() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(listener) = make() else {
-        return common::skip::skip(&common::skip::Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return common::skip::skip(&common::skip::Skip::KernelLacks("MPTCP"));
     };
     listener.bind(&loopback(0)).unwrap();
     listener.listen(16).unwrap();

@@ -3,7 +3,11 @@
  * The hooks on accept, for the tools that include this: each calls accepted(), which is theirs.
  *
  * In: the return of accept in the task that accepted. Out: the TCP socket that it got.
- *   fexit/inet_csk_accept          every way to accept, io_uring too; only accepts pay
+ *   fentry/security_sock_graft     where a connection gets the socket of a process, after any wait: every way to accept,
+ *                                  io_uring too, also one that was waiting when the tool started. Only accepts pay, those
+ *                                  of local sockets a little.
+ *   fexit/inet_csk_accept          the same, but for calls that were waiting when the tool started; for kernels without
+ *                                  hooks for network security
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
  *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
@@ -12,9 +16,29 @@
 #define ACCEPT_H
 
 #include "sock.h"
+#include "twin.h"
 
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
+
+ALWAYS_INLINE void grafted(const u64 *ctx)
+{
+	/* arguments: the connection, the socket it gets */
+	struct sock *sk = tcp_under((struct sock *)ctx[0]);
+
+	if (sk)
+		accepted(sk);
+}
+
+TWINS("?fentry/security_sock_graft", enter_graft, PAIR_ACCEPT, grafted(ctx), grafted(ctx))
+
+ALWAYS_INLINE void returned(struct sock *sk)
+{
+	if (sk)
+		sk = tcp_under(sk);
+	if (sk)
+		accepted(sk);
+}
 
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)
@@ -29,10 +53,7 @@ int exit_csk_accept(const u64 *ctx)
 		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
 	else
 		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
-	if (sk)
-		sk = tcp_under(sk);
-	if (sk)
-		accepted(sk);
+	returned(sk);
 	return 0;
 }
 
