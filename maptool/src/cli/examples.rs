@@ -176,7 +176,10 @@ Examples:
 pub(super) const CONTAINERS: &str = "\
 Examples:
   nsmap containers
-  nsmap containers --json";
+  nsmap containers --json                        with images, labels, pods
+  DOCKER_HOST=unix:///srv/docker.sock nsmap containers
+
+Names come from the files of engines and runtimes; Docker and Podman are asked for what those do not tell.";
 
 pub(super) const DOCTOR: &str = "\
 Examples:

@@ -154,9 +154,18 @@ impl Explainer {
     }
 
     /// By name where an engine wrote one down, else by engine and id.
-    fn container_at(&self, path: &Path) -> Option<String> {
+    fn container_at(&mut self, path: &Path) -> Option<String> {
+        let of_path = container::from_cgroup_path(path);
+        if let Some(container) = &of_path {
+            self.inventory.ask_for(container);
+        }
         let known = self.inventory.of_directory(path).map(Running::label);
-        known.or_else(|| container::from_cgroup_path(path).map(|container| container.label()))
+        known.or_else(|| of_path.map(|container| container.label()))
+    }
+
+    /// Engines that did not answer as they should.
+    pub(super) fn problems(self) -> Vec<String> {
+        self.inventory.problems
     }
 
     fn container_of(&mut self, pid: u32) -> Option<String> {
@@ -164,11 +173,12 @@ impl Explainer {
             return known.clone();
         }
         let by_pid = self.inventory.of_pid(pid).map(Running::label);
-        let by_v2 = || cgroup::of_process(pid).ok().and_then(|found| self.container_at(&found.directory));
-        let found = by_pid.or_else(by_v2).or_else(|| {
+        let by_v2 = |this: &mut Self| this.container_at(&cgroup::of_process(pid).ok()?.directory);
+        let by_any = |this: &mut Self| {
             let memberships = cgroup::memberships(pid).unwrap_or_default();
-            memberships.iter().find_map(|membership| self.container_at(&membership.path))
-        });
+            memberships.iter().find_map(|membership| this.container_at(&membership.path))
+        };
+        let found = by_pid.or_else(|| by_v2(self)).or_else(|| by_any(self));
         let found = found.or_else(|| container::describe(0, pid));
         self.containers.insert(pid, found.clone());
         found

@@ -128,6 +128,9 @@ impl<'a> Line<'a> {
             Event::Removed(entry) => of("removed", entry, None),
             Event::Failed(entry, error) => of("failed", entry, Some(error.as_str())),
             Event::Overflow => Self { time, event: "overflow", kind: None, id: None, name: "", error: None },
+            Event::Warning(why) => {
+                Self { time, event: "warning", kind: None, id: None, name: "", error: Some(why) }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use loader::Result;
 
+use crate::container::from_cgroup_path;
 use crate::container::inventory::{self, Inventory};
 use crate::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use crate::identity::mntns::{self, MountNamespace};
@@ -18,9 +19,11 @@ use crate::plan::Plan;
 use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
 use crate::text;
 
+mod asker;
 pub mod selector;
 pub mod tree;
 
+use asker::Asker;
 pub use selector::{Selector, Verdict};
 use tree::Change;
 
@@ -43,6 +46,8 @@ pub enum Event {
     Failed(Entry, String),
     /// The kernel could not keep up; everything was looked at anew.
     Overflow,
+    /// An engine does not answer as it should; names that only it knows are missing.
+    Warning(String),
 }
 
 /// A member, and what it stands for.
@@ -86,6 +91,7 @@ pub struct Follower {
     resolver: Resolver,
     followed: HashMap<u64, Followed>,
     pending: Vec<Pending>,
+    asker: Asker,
     recheck: Instant,
     events: Vec<Event>,
     /// Something did not fit; it may when something else goes.
@@ -105,6 +111,7 @@ impl Follower {
             resolver: Resolver::new()?,
             followed: HashMap::new(),
             pending: Vec::new(),
+            asker: Asker::new(),
             recheck: Instant::now() + RECHECK,
             events: Vec::new(),
             short: false,
@@ -136,20 +143,12 @@ impl Follower {
     /// # Errors
     /// A set cannot be read.
     pub fn synchronise(&mut self) -> Result<()> {
-        let inventory = Inventory::take();
-        let mut found = HashMap::new();
+        let mut inventory = Inventory::take();
+        let problems = std::mem::take(&mut inventory.problems);
+        self.events.extend(problems.into_iter().map(Event::Warning));
         self.short = false;
         self.pending.clear();
-        for directory in cgroup::directories(self.hierarchy.mount_point()) {
-            let (verdict, name) = self.judge(&directory, &inventory);
-            if verdict != Verdict::Yes {
-                continue;
-            }
-            let Ok(id) = cgroup::id_of_path(&directory) else { continue };
-            let known = self.followed.remove(&id).and_then(|known| known.namespace);
-            found.insert(id, Followed { directory, name, namespace: known });
-        }
-        self.followed = found;
+        self.find_all(&inventory);
         if self.wants(Kind::Mntns) {
             let ids: Vec<u64> = self.followed.keys().copied().collect();
             for id in ids {
@@ -159,6 +158,28 @@ impl Follower {
             }
         }
         self.make_equal()
+    }
+
+    fn find_all(&mut self, inventory: &Inventory) {
+        let mut found = HashMap::new();
+        let mut unnamed = Vec::new();
+        for directory in cgroup::directories(self.hierarchy.mount_point()) {
+            let (verdict, name) = self.judge(&directory, inventory);
+            // What is no container by its path was made long enough ago to have a name, if it ever gets one.
+            if verdict == Verdict::No || verdict == Verdict::Unknown && from_cgroup_path(&directory).is_none()
+            {
+                continue;
+            }
+            let Ok(id) = cgroup::id_of_path(&directory) else { continue };
+            if verdict == Verdict::Unknown {
+                unnamed.push((id, directory));
+                continue;
+            }
+            let known = self.followed.remove(&id).and_then(|known| known.namespace);
+            found.insert(id, Followed { directory, name, namespace: known });
+        }
+        self.followed = found;
+        unnamed.into_iter().for_each(|(id, directory)| self.push_pending(id, directory, true));
     }
 
     fn make_equal(&mut self) -> Result<()> {
@@ -366,10 +387,7 @@ impl Follower {
         let (due, rest): (Vec<Pending>, Vec<Pending>) =
             std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.next <= now);
         self.pending = rest;
-        let inventory = match due.iter().any(|pending| pending.unnamed) {
-            true => Inventory::of_records(),
-            false => Inventory::default(),
-        };
+        let inventory = self.names_for(&due, now);
         for pending in due {
             self.look_again(pending, now, &inventory);
         }
@@ -383,6 +401,22 @@ impl Follower {
                 self.find_namespace(id, true);
             }
         }
+    }
+
+    /// What is known of containers now, if a name is waited for. Engines are asked for what their files do not tell, and
+    /// answer a later call.
+    fn names_for(&mut self, due: &[Pending], now: Instant) -> Inventory {
+        let problems = self.asker.take_in(now);
+        self.events.extend(problems.into_iter().map(Event::Warning));
+        let mut unnamed = due.iter().filter(|pending| pending.unnamed).peekable();
+        if unnamed.peek().is_none() {
+            return Inventory::default();
+        }
+        let engines = unnamed.filter_map(|pending| Some(from_cgroup_path(&pending.directory)?.engine));
+        self.asker.ask(&engines.collect::<Vec<_>>(), now);
+        let mut inventory = Inventory::of_records();
+        self.asker.answers().for_each(|answer| inventory.add_answer(answer));
+        inventory
     }
 
     fn look_again(&mut self, mut pending: Pending, now: Instant, inventory: &Inventory) {
