@@ -1,6 +1,6 @@
 //! nsmap as a user meets it: sets are made, filled, shown and removed on a bpffs of the test's own.
 //!
-//! What is tested where: `sets` making and removing sets; `members` what goes into them and comes out; `ids` what numbers
+//! What is tested where: `containers` following real ones; `sets` making and removing sets; `members` what goes into them and comes out; `ids` what numbers
 //! things have; `refusals` what it will not do. What sets do to a tracer is in `tests/execsnoop/filters.rs`.
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,8 @@
 
 mod common;
 
+#[path = "nsmap/containers.rs"]
+mod containers;
 #[path = "nsmap/ids.rs"]
 mod ids;
 #[path = "nsmap/members.rs"]

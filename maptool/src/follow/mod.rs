@@ -2,9 +2,10 @@
 //!
 //! In: [`Selector`]s, changes of the cgroup tree as the kernel reports them ([`tree`]). Out: members of sets, and an
 //! [`Event`] for each change. Nothing holds a container up while it starts: a cgroup is a member as soon as it is
-//! made, before anything runs in it, if its path says enough; else as soon as its engine has written its name down.
+//! made, before anything runs in it, if its path says enough, by a program in the kernel ([`early`]); else as soon as
+//! its engine has written its name down, or tells it ([`asker`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,10 +21,13 @@ use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
 use crate::text;
 
 mod asker;
+mod early;
+mod rule;
 pub mod selector;
 pub mod tree;
 
 use asker::Asker;
+use early::Early;
 pub use selector::{Selector, Verdict};
 use tree::Change;
 
@@ -92,6 +96,8 @@ pub struct Follower {
     followed: HashMap<u64, Followed>,
     pending: Vec<Pending>,
     asker: Asker,
+    /// One for each cgroup set, where the kernel lets us.
+    early: Vec<Early>,
     recheck: Instant,
     events: Vec<Event>,
     /// Something did not fit; it may when something else goes.
@@ -112,10 +118,45 @@ impl Follower {
             followed: HashMap::new(),
             pending: Vec::new(),
             asker: Asker::new(),
+            early: Vec::new(),
             recheck: Instant::now() + RECHECK,
             events: Vec::new(),
             short: false,
         })
+    }
+
+    /// Lets the kernel add what a path or name alone selects, as it is made: see [`early`]. Without it, members are added as
+    /// soon as the follower hears of a new cgroup.
+    ///
+    /// # Errors
+    /// `Permission`: CAP_BPF and CAP_PERFMON are needed. Those of the loader; nothing is changed then.
+    pub fn attach_early(&mut self) -> Result<()> {
+        let sets = self.sets.iter().filter(|set| set.kind() == Kind::Cgroup);
+        let mut attached = sets.map(Early::attach).collect::<Result<Vec<_>>>()?;
+        let rules = rule::everywhere(&self.selectors, self.is_whole());
+        attached.iter_mut().try_for_each(|early| early.set_rules(0, &rules))?;
+        self.early = attached;
+        Ok(())
+    }
+
+    /// Whether paths here are those of the kernel: not so in a cgroup namespace.
+    fn is_whole(&self) -> bool {
+        self.resolver.root_id() == cgroup::ROOT_ID
+    }
+
+    /// Gives the kernel the rules for what will be made in this directory.
+    fn teach(&mut self, id: u64, directory: &Path) {
+        if self.early.is_empty() {
+            return;
+        }
+        let rules = rule::inside(&self.selectors, &self.path_of(directory), self.is_whole());
+        // Without a rule a member is later, not missing.
+        self.early.iter_mut().for_each(|early| drop(early.set_rules(id, &rules)));
+    }
+
+    fn path_of(&self, directory: &Path) -> PathBuf {
+        let below = directory.strip_prefix(self.hierarchy.mount_point()).unwrap_or(directory);
+        if below.as_os_str().is_empty() { PathBuf::from("/") } else { Path::new("/").join(below) }
     }
 
     /// Where the hierarchy is mounted.
@@ -143,6 +184,8 @@ impl Follower {
     /// # Errors
     /// A set cannot be read.
     pub fn synchronise(&mut self) -> Result<()> {
+        // Before the look at the tree: what the kernel adds meanwhile must not be taken for a leftover.
+        let present = self.sets.iter().map(Set::members).collect::<Result<Vec<_>>>()?;
         let mut inventory = Inventory::take();
         let problems = std::mem::take(&mut inventory.problems);
         self.events.extend(problems.into_iter().map(Event::Warning));
@@ -157,13 +200,22 @@ impl Follower {
                 }
             }
         }
-        self.make_equal()
+        self.make_equal(&present)?;
+        self.sweep()
     }
 
     fn find_all(&mut self, inventory: &Inventory) {
         let mut found = HashMap::new();
         let mut unnamed = Vec::new();
-        for directory in cgroup::directories(self.hierarchy.mount_point()) {
+        let mut seen = HashSet::new();
+        let directories: Vec<PathBuf> = cgroup::directories(self.hierarchy.mount_point()).collect();
+        for directory in directories {
+            if !self.early.is_empty()
+                && let Ok(id) = cgroup::id_of_path(&directory)
+            {
+                seen.insert(id);
+                self.teach(id, &directory);
+            }
             let (verdict, name) = self.judge(&directory, inventory);
             // What is no container by its path was made long enough ago to have a name, if it ever gets one.
             if verdict == Verdict::No || verdict == Verdict::Unknown && from_cgroup_path(&directory).is_none()
@@ -179,15 +231,31 @@ impl Follower {
             found.insert(id, Followed { directory, name, namespace: known });
         }
         self.followed = found;
+        self.early.iter_mut().for_each(|early| drop(early.retain(|parent| seen.contains(&parent))));
         unnamed.into_iter().for_each(|(id, directory)| self.push_pending(id, directory, true));
     }
 
-    fn make_equal(&mut self) -> Result<()> {
-        for set in &self.sets {
+    /// Removes dead members: of cgroups that were made and removed while we did not hear of it.
+    fn sweep(&mut self) -> Result<()> {
+        if self.early.is_empty() {
+            return Ok(());
+        }
+        for set in self.sets.iter().filter(|set| set.kind() == Kind::Cgroup) {
+            for member in set.members()? {
+                let id = member.key();
+                if !self.followed.contains_key(&id) && self.resolver.locate(id) == Location::Gone {
+                    set.remove(id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_equal(&mut self, present: &[Vec<Member>]) -> Result<()> {
+        for (set, present) in self.sets.iter().zip(present) {
             let kind = set.kind();
             let (wanted, names) = self.wanted(kind);
-            let present = set.members()?;
-            let plan = Plan::new(&present, &wanted, true);
+            let plan = Plan::new(present, &wanted, true);
             let (_, result) = plan.carry_out(set);
             let entry = |member: &Member| {
                 let id = member.key();
@@ -238,8 +306,11 @@ impl Follower {
         for change in changes {
             match change {
                 Change::Created { parent, name, id } => self.created(parent, Path::new(&name), id),
-                Change::Removed { id: Some(id), .. } => {
+                Change::Removed { id: Some(id), parent, name } => {
                     anew |= was_short && self.followed.contains_key(&id);
+                    if !self.followed.contains_key(&id) {
+                        self.came_and_went(id, parent, Path::new(&name));
+                    }
                     self.removed(id);
                 }
                 Change::Removed { id: None, .. } => anew = true,
@@ -260,17 +331,47 @@ impl Follower {
         if self.followed.contains_key(&now) {
             return;
         }
+        self.teach(now, &directory);
         match self.judge(&directory, &Inventory::default()) {
             (Verdict::Yes, name) => self.begin(now, directory, name),
-            (Verdict::Unknown, _) => self.push_pending(now, directory, true),
-            (Verdict::No, _) => {}
+            (Verdict::Unknown, _) => {
+                self.take_back(now);
+                self.push_pending(now, directory, true);
+            }
+            (Verdict::No, _) => self.take_back(now),
         }
+    }
+
+    /// Removes what the kernel added and should not have: see [`rule`].
+    fn take_back(&self, id: u64) {
+        if !self.early.is_empty() {
+            self.sets.iter().filter(|set| set.kind() == Kind::Cgroup).for_each(|set| drop(set.remove(id)));
+        }
+    }
+
+    /// A cgroup that was gone before we heard of it. If the kernel had added it, it was a member for a while.
+    fn came_and_went(&mut self, id: u64, parent: u64, name: &Path) {
+        for early in &mut self.early {
+            let _ = early.set_rules(id, &[]);
+        }
+        if self.early.is_empty() {
+            return;
+        }
+        let was = |set: &&Set| set.kind() == Kind::Cgroup && set.remove(id).unwrap_or(false);
+        if self.sets.iter().filter(was).count() == 0 {
+            return;
+        }
+        let name = match self.resolver.locate(parent) {
+            Location::Directory(above) => self.judge(&above.join(name), &Inventory::default()).1,
+            _ => text::path(name),
+        };
+        let entry = Entry { kind: Kind::Cgroup, id, name };
+        self.events.extend([Event::Added(entry.clone()), Event::Removed(entry)]);
     }
 
     /// Whether a cgroup matches, and what to call it.
     fn judge(&self, directory: &Path, inventory: &Inventory) -> (Verdict, String) {
-        let below = directory.strip_prefix(self.hierarchy.mount_point()).unwrap_or(directory);
-        let path = Path::new("/").join(below);
+        let path = self.path_of(directory);
         let candidate = selector::Candidate::new(&path, directory, inventory);
         let verdict = self.selectors.iter().map(|selector| selector.judge(&candidate)).max();
         let name = candidate.name().unwrap_or_else(|| text::path(&path));
@@ -440,6 +541,7 @@ impl Follower {
 
     /// Removes everything that was put into the sets.
     pub fn give_up(&mut self) {
+        self.early.clear();
         let ids: Vec<u64> = self.followed.keys().copied().collect();
         ids.into_iter().for_each(|id| self.removed(id));
     }

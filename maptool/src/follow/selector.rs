@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Term {
+pub(super) enum Term {
     Cgroup(String),
     Unit(String),
     Engine(String),
@@ -46,6 +46,14 @@ impl Selector {
     pub fn parse(word: &str) -> Result<Self, String> {
         let terms = word.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(terms))
+    }
+
+    /// Its condition, if it is the only one.
+    pub(super) fn only_term(&self) -> Option<&Term> {
+        match self.0.as_slice() {
+            [term] => Some(term),
+            _ => None,
+        }
     }
 
     /// Whether a cgroup fits all conditions.
@@ -178,7 +186,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// `*` is any text without a slash, `**` any text, `?` one character that is no slash.
-fn fits_path(glob: &str, path: &Path) -> bool {
+pub(super) fn fits_path(glob: &str, path: &Path) -> bool {
     path.to_str().is_some_and(|path| matches(glob.as_bytes(), path.as_bytes(), true))
 }
 

@@ -90,6 +90,28 @@ impl Sandbox {
         command
     }
 
+    /// A runtime of containers; `None` after a [`skip`].
+    pub(crate) fn oci(&self, runtime: &'static str) -> Option<oci::Oci> {
+        match oci::Oci::new(&self.plain(""), runtime) {
+            Ok(oci) => Some(oci),
+            Err(oci::Missing::Program(program)) => {
+                skip(&Lacking::Peer(program));
+                None
+            }
+            Err(oci::Missing::Mount(why)) => {
+                skip(&Lacking::Privilege(why));
+                None
+            }
+        }
+    }
+
+    /// The binary, looking for state where these containers have it.
+    pub(crate) fn nsmap_for(&self, oci: &oci::Oci) -> Command {
+        let mut command = self.nsmap();
+        command.env("NSMAP_HOST_ROOT", &oci.host);
+        command
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
         Ran::from(self.nsmap().args(args).output().unwrap())
