@@ -106,7 +106,7 @@ fn copy(old: &Set, new: &Set, entries: u32) -> Result<usize, Failure> {
             let message = format!("{used} members do not fit into {entries}");
             return Err(Failure::new(Code::Full, message).hint("nothing was changed; remove members first"));
         }
-        let plan = Plan::new(&new.members()?, &members, true);
+        let plan = Plan::new(&new.members()?, members, true);
         if plan.is_empty() {
             return Ok(used);
         }

@@ -255,7 +255,7 @@ impl Follower {
         for (set, present) in self.sets.iter().zip(present) {
             let kind = set.kind();
             let (wanted, names) = self.wanted(kind);
-            let plan = Plan::new(present, &wanted, true);
+            let plan = Plan::new(present, wanted, true);
             let (_, result) = plan.carry_out(set);
             let entry = |member: &Member| {
                 let id = member.key();
