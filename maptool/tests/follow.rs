@@ -303,6 +303,7 @@ fn after_an_overflow_everything_is_looked_at_anew() {
     assert!(
         matches!(follower.take_events().as_slice(), [Event::Overflow, Event::Added(entry)] if entry.id == id)
     );
+    assert_eq!(follower.next_tick(), None, "it sleeps until the kernel has something to tell");
 }
 
 #[test]

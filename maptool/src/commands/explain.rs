@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nsmap::container;
 use nsmap::container::inventory::{Inventory, Running};
-use nsmap::identity::cgroup::{self, Location, Resolver};
+use nsmap::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use nsmap::identity::mntns::{self, MountNamespace};
 use nsmap::identity::process::{ByMountNamespace, Process};
 use nsmap::set::{CgroupMember, Kind, Member, MntnsMember};
@@ -68,6 +68,7 @@ pub(super) struct ProcessReport {
 /// Holds what is opened or scanned once for all members.
 pub(super) struct Explainer {
     resolver: Option<Resolver>,
+    hierarchy: Option<Hierarchy>,
     processes: ByMountNamespace,
     /// What engines wrote down.
     inventory: Inventory,
@@ -86,6 +87,7 @@ impl Explainer {
         processes.forget(std::process::id());
         Self {
             resolver: (kind == Kind::Cgroup).then(|| Resolver::new().ok()).flatten(),
+            hierarchy: Hierarchy::find().ok(),
             processes,
             namespaces: if kind == Kind::Mntns { mntns::every() } else { None },
             inventory: Inventory::of_records(),
@@ -173,15 +175,27 @@ impl Explainer {
             return known.clone();
         }
         let by_pid = self.inventory.of_pid(pid).map(Running::label);
-        let by_v2 = |this: &mut Self| this.container_at(&cgroup::of_process(pid).ok()?.directory);
-        let by_any = |this: &mut Self| {
-            let memberships = cgroup::memberships(pid).unwrap_or_default();
-            memberships.iter().find_map(|membership| this.container_at(&membership.path))
-        };
-        let found = by_pid.or_else(|| by_v2(self)).or_else(|| by_any(self));
-        let found = found.or_else(|| container::describe(0, pid));
+        let found = by_pid.or_else(|| self.container_by_cgroups(pid));
         self.containers.insert(pid, found.clone());
         found
+    }
+}
+
+impl Explainer {
+    /// By the cgroups of a process, v2 before v1, a container before a unit.
+    fn container_by_cgroups(&mut self, pid: u32) -> Option<String> {
+        let mut memberships = cgroup::memberships(pid).ok()?;
+        memberships.sort_by_key(|membership| membership.hierarchy);
+        let hierarchy = self.hierarchy.as_ref();
+        let own = hierarchy.and_then(|found| cgroup::directory_of_task(found, pid, &memberships).ok());
+        let paths = own.iter().map(PathBuf::as_path);
+        let paths = paths.chain(memberships.iter().map(|membership| membership.path.as_path()));
+        for path in paths {
+            if let Some(found) = self.container_at(path) {
+                return Some(found);
+            }
+        }
+        memberships.iter().find_map(|membership| container::label(&membership.path))
     }
 }
 

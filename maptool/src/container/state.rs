@@ -131,10 +131,9 @@ fn children(directory: &Path) -> Vec<PathBuf> {
 
 /// Regular files only, and never more than [`FILE_LIMIT`]: a fifo or a device must not hold us up.
 fn read(path: &Path) -> Option<Vec<u8>> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
+    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    // One byte more than there is: the read that finds the end needs room, too.
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(FILE_LIMIT)).unwrap_or(0) + 1);
     File::open(path).ok()?.take(FILE_LIMIT).read_to_end(&mut bytes).ok()?;
     ((bytes.len() as u64) < FILE_LIMIT).then_some(bytes)
 }

@@ -16,6 +16,7 @@ use crate::container::from_cgroup_path;
 use crate::container::inventory::{self, Inventory};
 use crate::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use crate::identity::mntns::{self, MountNamespace};
+use crate::identity::process;
 use crate::plan::Plan;
 use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
 use crate::text;
@@ -36,7 +37,7 @@ const NAME_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a cgroup is looked at again; then twice as long each time, up to [`SLOWEST`].
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST: Duration = Duration::from_secs(1);
-/// How often it is checked that followed cgroups are still in the namespace that was stored.
+/// How often it is checked that followed cgroups are still in the namespace that was stored: a link is read for each.
 const RECHECK: Duration = Duration::from_secs(5);
 
 /// What happened to a set.
@@ -70,8 +71,17 @@ pub struct Entry {
 struct Followed {
     directory: PathBuf,
     name: String,
-    /// The namespace of its processes; the open file keeps its number from going to another.
-    namespace: Option<(MountNamespace, OwnedFd)>,
+    namespace: Option<Held>,
+}
+
+/// The namespace of a cgroup's processes.
+#[derive(Debug)]
+struct Held {
+    namespace: MountNamespace,
+    /// The process that was asked.
+    pid: u32,
+    /// Keeps its number from going to another.
+    _file: OwnedFd,
 }
 
 /// A cgroup of which something is not known yet.
@@ -283,7 +293,7 @@ impl Follower {
         for (&id, followed) in &self.followed {
             let member = match (kind, &followed.namespace) {
                 (Kind::Cgroup, _) => Member::Cgroup(CgroupMember::new(id, true)),
-                (Kind::Mntns, Some((namespace, _))) => member_of(namespace),
+                (Kind::Mntns, Some(held)) => member_of(&held.namespace),
                 (Kind::Mntns, None) => continue,
             };
             names.insert(member.key(), followed.name.clone());
@@ -416,11 +426,12 @@ impl Follower {
         if host.is_some_and(|host| host.inode == namespace.inode) {
             return false;
         }
-        let old = followed.namespace.replace((namespace, file));
-        if store && old.as_ref().is_none_or(|(old, _)| *old != namespace) {
+        let old = followed.namespace.replace(Held { namespace, pid, _file: file });
+        let old = old.map(|old| old.namespace);
+        if store && old != Some(namespace) {
             self.store(id, member_of(&namespace));
         }
-        if let Some((old, _)) = old.filter(|(old, _)| old.inode != namespace.inode) {
+        if let Some(old) = old.filter(|old| old.inode != namespace.inode) {
             self.forget_namespace(id, &old);
         }
         true
@@ -455,8 +466,8 @@ impl Follower {
         self.pending.retain(|pending| pending.id != id);
         let Some(gone) = self.followed.remove(&id) else { return };
         self.drop_member(Kind::Cgroup, id, &gone.name);
-        if let Some((namespace, _file)) = &gone.namespace {
-            self.followed_namespace_gone(namespace, &gone.name);
+        if let Some(held) = &gone.namespace {
+            self.followed_namespace_gone(&held.namespace, &gone.name);
         }
     }
 
@@ -468,7 +479,7 @@ impl Follower {
     /// Unless another followed cgroup has it, too.
     fn followed_namespace_gone(&mut self, namespace: &MountNamespace, name: &str) {
         let shared = self.followed.values().any(|other| {
-            other.namespace.as_ref().is_some_and(|(of_other, _)| of_other.inode == namespace.inode)
+            other.namespace.as_ref().is_some_and(|held| held.namespace.inode == namespace.inode)
         });
         if !shared {
             self.drop_member(Kind::Mntns, u64::from(namespace.inode), name);
@@ -494,13 +505,22 @@ impl Follower {
         }
         if self.recheck <= now {
             self.recheck = now + RECHECK;
-            let ids: Vec<u64> = match self.wants(Kind::Mntns) {
-                true => self.followed.keys().copied().collect(),
-                false => Vec::new(),
-            };
-            for id in ids {
-                self.find_namespace(id, true);
-            }
+            self.look_at_namespaces();
+        }
+    }
+
+    /// Whether those that were asked are still where they were; if one is not, the cgroup is looked at anew.
+    fn look_at_namespaces(&mut self) {
+        if !self.wants(Kind::Mntns) {
+            return;
+        }
+        let is_there = |held: &Held| process::mntns_inode(held.pid) == Some(held.namespace.inode);
+        let moved = |(&id, followed): (&u64, &Followed)| {
+            (!followed.namespace.as_ref().is_some_and(is_there)).then_some(id)
+        };
+        let ids: Vec<u64> = self.followed.iter().filter_map(moved).collect();
+        for id in ids {
+            self.find_namespace(id, true);
         }
     }
 

@@ -253,20 +253,28 @@ impl TaskCgroup {
 pub fn of_process(pid: u32) -> Result<TaskCgroup> {
     let memberships = memberships(pid)?;
     let hierarchy = Hierarchy::find()?;
+    let directory = directory_of_task(&hierarchy, pid, &memberships)?;
+    let id = id_of_path(&directory).with_context(|| format!("process {pid}"))?;
+    Ok(TaskCgroup { id, directory })
+}
+
+/// The directory of a process's v2 cgroup.
+///
+/// # Errors
+/// `NotFound`: it lies outside of what this process sees. `NotSupported`: the process has no v2 cgroup.
+pub fn directory_of_task(hierarchy: &Hierarchy, pid: u32, memberships: &[Membership]) -> Result<PathBuf> {
     let path = memberships
         .iter()
         .find(|membership| membership.hierarchy == 0)
         .map(|membership| membership.path.as_path())
         .ok_or_else(|| Error::not_supported("cgroup v2", "4.5"))?;
-    let directory = hierarchy.directory_of(path).or_else(|| hierarchy.search(pid)).ok_or_else(|| {
+    hierarchy.directory_of(path).or_else(|| hierarchy.search(pid)).ok_or_else(|| {
         Error::not_found(format!(
             "cgroup `{}` of process {pid} lies outside of `{}`, the part of the hierarchy seen from here",
             text::path(path),
             text::path(hierarchy.mount_point())
         ))
-    })?;
-    let id = id_of_path(&directory).with_context(|| format!("process {pid}"))?;
-    Ok(TaskCgroup { id, directory })
+    })
 }
 
 /// What an id stands for now.
