@@ -3,6 +3,8 @@
 //! In: members present and wanted. Out: a [`Plan`]; after [`Plan::carry_out`], exactly what was done. When a set
 //! is replaced, it is all or nothing.
 
+use std::collections::HashMap;
+
 use loader::{Error, ErrorKind, Result};
 
 use crate::set::{Member, Set};
@@ -143,11 +145,16 @@ impl Plan {
         }
     }
 
+    /// Only what differs from what was: of a set that refuses every change, nothing does.
     fn undo(&self, set: &Set) -> Result<()> {
-        let added: Vec<u64> = self.add.iter().map(Member::key).collect();
-        set.remove_many(&added)?;
-        let old: Vec<Member> =
-            self.update.iter().map(|(old, _)| *old).chain(self.remove.iter().copied()).collect();
+        let now: HashMap<u64, Member> =
+            set.members()?.into_iter().map(|member| (member.key(), member)).collect();
+        let added: Vec<u64> = self.add.iter().map(Member::key).filter(|key| now.contains_key(key)).collect();
+        if !added.is_empty() {
+            set.remove_many(&added)?;
+        }
+        let old = self.update.iter().map(|(old, _)| old).chain(&self.remove);
+        let old: Vec<Member> = old.filter(|old| now.get(&old.key()) != Some(old)).copied().collect();
         set.insert_many(&old).1
     }
 }

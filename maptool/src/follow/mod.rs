@@ -273,7 +273,11 @@ impl Follower {
             };
             let problem = result.err().map(|error| error.to_string());
             for member in &plan.remove {
-                self.events.push(Event::Removed(entry(member)));
+                let stayed = problem.is_some() && set.get(member.key()).is_ok_and(|now| now.is_some());
+                self.events.push(match &problem {
+                    Some(problem) if stayed => Event::Failed(entry(member), problem.clone()),
+                    _ => Event::Removed(entry(member)),
+                });
             }
             for member in plan.add.iter().chain(plan.update.iter().map(|(_, new)| new)) {
                 let stored = problem.is_none() || set.get(member.key()).is_ok_and(|now| now.is_some());

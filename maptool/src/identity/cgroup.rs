@@ -17,8 +17,10 @@ use std::path::{Component, Path, PathBuf};
 use loader::sys::fs::{FileHandle, file_handle, open_by_handle};
 use loader::sys::uapi::FILEID_KERNFS;
 use loader::{Error, Result, ResultExt};
-use nix::fcntl::{OFlag, open};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{AccessFlags, faccessat};
 
 use super::mounts::{self, Mount};
 use super::{proc_path, process, read_bounded};
@@ -67,6 +69,12 @@ fn id_of_directory(directory: BorrowedFd<'_>) -> Result<u64> {
                 "found a directory on {found}, expected one on cgroup2"
             )));
         }
+    }
+    // One that was removed while it is open, or is somebody's working directory, still has its id.
+    if let Err(Errno::ENOENT | Errno::ENODEV | Errno::ESTALE) =
+        faccessat(directory, "cgroup.procs", AccessFlags::F_OK, AtFlags::empty())
+    {
+        return Err(Error::not_found("it was removed"));
     }
     let handle = file_handle(directory).map_err(Error::from)?;
     match <[u8; 8]>::try_from(handle.payload.as_slice()) {
