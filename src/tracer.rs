@@ -16,6 +16,7 @@ use loader::attach::Link;
 use loader::hooks::{self, Refusal};
 use loader::load::{LoadOptions, Object};
 use loader::map::{Entry, Map, UpdateMode};
+use loader::program::Program;
 use loader::ringbuf::RingBuffer;
 use loader::spec::ObjectSpec;
 use loader::sys::memory::drop_code_pages;
@@ -29,6 +30,7 @@ use crate::event::{Header, Member, Wire, check_layout};
 use crate::field::Field;
 use crate::filter::{Sets, TaskFilter};
 use crate::format::time::Clock;
+use crate::lost::Counters;
 use crate::message::{Failure, Messages};
 use crate::output::json::Object as JsonObject;
 use crate::output::sink::{Sink, Written};
@@ -42,15 +44,14 @@ const TICK: Duration = Duration::from_millis(50);
 const CHECK: Duration = Duration::from_secs(1);
 /// Output is written when this much is there, even if more records wait.
 const BATCH: usize = 64 << 10;
-/// A program wakes the reader when this part of the ring is full.
+/// A program wakes the reader when this part of the ring is full, or so many bytes wait: enough of them that the wake-up
+/// costs little for each, few enough that the room left lasts until the reader gets a processor.
 const WAKEUP_DIVISOR: u64 = 4;
+const WAKEUP_MOST: u64 = 128 << 10;
 /// What the ring buffer puts in front of each record, bytes (`BPF_RINGBUF_HDR_SZ`).
 const RECORD_HEADER: u64 = 8;
 /// Malformed records that are described one by one; the rest is only counted.
 const DESCRIBED: u64 = 3;
-/// Indices of the map `lost`: see `bpf-src/include/event.h`.
-const LOST_RECORD: u32 = 0;
-const LOST_STATE: u32 = 1;
 /// Names another file than `/sys/kernel/btf/vmlinux` as the BTF of the kernel.
 const BTF_VARIABLE: &str = "NSMAP_BTF";
 
@@ -172,9 +173,10 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     drop_code_pages();
     let mut object = load(&tracer, common, messages)?;
     let child = tracer.command().map(|line| start_command(line, &object)).transpose()?;
-    let mut links = Vec::new();
-    let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut links, messages)?;
-    let (events, lost) = (object.map("events")?.try_clone()?, object.map("lost")?.try_clone()?);
+    let mut attached = Attachments::default();
+    let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut attached, messages)?;
+    let events = object.map("events")?.try_clone()?;
+    let lost = Counters::new(object.map("lost")?.try_clone()?, attached.programs);
     let counts = tracer.summary().map(|summary| object.map(summary.map)?.try_clone()).transpose()?;
     // The BTF of the kernel goes before the ring is mapped: the two largest things in memory never meet.
     drop(object);
@@ -192,7 +194,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     run.empty(&mut end)?;
     // What has happened by now is in the output. What still happens is nobody's business, and detaching can take
     // a third of a second, which need not be waited for.
-    Link::leave_all(links);
+    Link::leave_all(attached.links);
     run.finish(end)
 }
 
@@ -251,7 +253,7 @@ fn set_ring_size(spec: &mut ObjectSpec, size: Option<u32>) -> Result<()> {
     if let Some(size) = size {
         ring.max_entries = size;
     }
-    let wakeup = u64::from(ring.max_entries) / WAKEUP_DIVISOR;
+    let wakeup = (u64::from(ring.max_entries) / WAKEUP_DIVISOR).min(WAKEUP_MOST);
     spec.set_global("wakeup_bytes", wakeup)
 }
 
@@ -262,13 +264,20 @@ fn warn_about_cgroups(common: &Common, messages: Messages) {
     }
 }
 
+/// What is attached, of all hooks.
+#[derive(Default)]
+struct Attachments {
+    links: Vec<Link>,
+    programs: Vec<Program>,
+}
+
 fn attach_all(
     object: &mut Object,
     hooks: &[(Hook, Vec<Way>)],
-    links: &mut Vec<Link>,
+    all: &mut Attachments,
     messages: Messages,
 ) -> Result<Vec<ChosenHook>> {
-    hooks.iter().map(|(hook, ways)| attach_hook(object, hook, ways, links, messages)).collect()
+    hooks.iter().map(|(hook, ways)| attach_hook(object, hook, ways, all, messages)).collect()
 }
 
 /// The hooks, each with the ways that `--hook` leaves.
@@ -294,7 +303,7 @@ fn attach_hook(
     object: &mut Object,
     hook: &Hook,
     ways: &[Way],
-    links: &mut Vec<Link>,
+    all: &mut Attachments,
     messages: Messages,
 ) -> Result<ChosenHook> {
     let mut attached =
@@ -303,7 +312,8 @@ fn attach_hook(
     for refusal in &attached.refused {
         messages.explain(&format!("not observing {} through {refusal}", hook.observes));
     }
-    links.append(&mut attached.links);
+    all.links.append(&mut attached.links);
+    all.programs.append(&mut attached.programs);
     Ok(ChosenHook { observes: hook.observes, name: attached.name, refused: attached.refused })
 }
 
@@ -314,7 +324,7 @@ struct Run<T: Tracer> {
     ring: RingBuffer,
     sink: Sink,
     signals: Signals,
-    lost: Map,
+    lost: Counters,
     /// The map of [`Summary`].
     counts: Option<Map>,
     messages: Messages,
@@ -441,21 +451,13 @@ impl<T: Tracer> Run<T> {
     }
 
     fn report_lost(&mut self) {
-        let read = |index| self.lost.sum_percpu_u64(index);
-        match read(LOST_RECORD).and_then(|records| Ok((records, read(LOST_STATE)?))) {
-            Ok((records, untracked)) => {
-                let total = records.saturating_add(untracked);
-                let new = self.stream.lost(total);
-                if new > 0 {
-                    let hint = match (records, untracked) {
-                        (_, 0) => "raise --buffer-size, or filter more",
-                        (0, _) => "a table is full: raise --table-size where there is one, or filter more",
-                        _ => "raise --buffer-size and --table-size, or filter more",
-                    };
-                    self.messages.say(&format!("{new} events lost, {total} in all ({hint})"));
-                }
-            }
-            Err(error) => self.messages.say(&format!("read the counter of lost events: {error}")),
+        let lost = match self.lost.read() {
+            Ok(lost) => lost,
+            Err(error) => return self.messages.say(&format!("read the counters of lost events: {error}")),
+        };
+        let new = self.stream.lost(lost.total());
+        if new > 0 {
+            self.messages.say(&format!("{new} events lost, {} in all ({})", lost.total(), lost.hint()));
         }
     }
 

@@ -33,13 +33,14 @@ struct event_header {
 _Static_assert(sizeof(struct event_header) == 72, "user space reads this layout");
 
 /*
- * The ring buffer of a program file. The size is a default: the loader replaces it by what the user asked for.
+ * The ring buffer of a program file. The size is a default: the loader replaces it by what the user asked for. It is what
+ * comes while the reader waits for a processor, at the rate of which the traced thing is capable.
  * A ring buffer has neither key nor value for the kernel; the loader drops the type again when it creates the map.
  */
-#define EVENT_RING(record)                                                                                             \
+#define EVENT_RING(record, bytes)                                                                                      \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                                    \
-		__uint(max_entries, 256 << 10);                                                                        \
+		__uint(max_entries, bytes);                                                                            \
 		__type(value, record);                                                                                 \
 	} events SEC(".maps")
 

@@ -46,7 +46,7 @@ struct exec_event {
 
 _Static_assert(sizeof(struct exec_event) == 120, "user space reads this layout");
 
-EVENT_RING(struct exec_event);
+EVENT_RING(struct exec_event, 512 << 10);
 
 /* Sizes of the parts of data, bytes. */
 #define FILENAME_SIZE (4096 + 32) /* PATH_MAX, with a /dev/fd/N/ before it */

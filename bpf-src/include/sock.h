@@ -57,7 +57,7 @@ struct tcp_event {
 
 _Static_assert(sizeof(struct tcp_event) == 160, "user space reads this layout");
 
-EVENT_RING(struct tcp_event);
+EVENT_RING(struct tcp_event, 512 << 10);
 
 const volatile u32 filter_version = 0; /* 4 or 6; 0: any, here and below */
 const volatile u32 filter_netns = 0;
