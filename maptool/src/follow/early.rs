@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use loader::attach::{self, Link};
+use loader::attach::{AttachOptions, Link, raw_tracepoint};
 use loader::load::{LoadOptions, Object};
 use loader::map::{Map, UpdateMode};
 use loader::spec::ObjectSpec;
@@ -43,7 +43,9 @@ impl Early {
         if rules.value_len() != rule::SIZE {
             return Err(Error::invalid("the built-in BPF object has rules of another size"));
         }
-        Ok(Self { rules, held: BTreeMap::new(), _link: attach::attach(&program)? })
+        // Not by the general way, which brings every other kind of hook into this program.
+        let link = raw_tracepoint::attach(&program, "cgroup_mkdir", AttachOptions::default())?;
+        Ok(Self { rules, held: BTreeMap::new(), _link: link })
     }
 
     /// The rules for what is made in the cgroup with this id, instead of those that were; 0: anywhere.
