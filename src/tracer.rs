@@ -83,7 +83,7 @@ pub trait Tracer: Sized + 'static {
     /// What to attach for these options.
     fn hooks(&self) -> Vec<Hook>;
     /// Adds the tool's own restrictions to those of the uniform options.
-    fn restrict(&self, filter: &mut TaskFilter);
+    fn restrict(&self, _: &mut TaskFilter) {}
     /// Edits the object before it is loaded: the tool's own globals and maps.
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()>;
     /// The uniform options, as given to [`Tracer::new`].
@@ -227,24 +227,24 @@ fn load<T: Tracer>(tracer: &T, common: &Common, messages: Messages) -> Result<Ob
 /// The object as it is to be loaded, sets apart. Needs no privilege and no kernel.
 pub fn prepare<T: Tracer>(tracer: &T, filter: &TaskFilter) -> Result<ObjectSpec> {
     let mut spec = ObjectSpec::parse(T::OBJECT).context("read the built-in BPF object")?;
-    check_contract::<T>(&spec)?;
+    check_record::<T::Record>(&spec, T::RECORD)?;
     filter.apply(&mut spec)?;
     set_ring_size(&mut spec, tracer.common().buffer_size)?;
     tracer.configure(&mut spec)?;
     Ok(spec)
 }
 
-/// The C struct is the truth: nothing is loaded when this program would read its records wrongly.
-fn check_contract<T: Tracer>(spec: &ObjectSpec) -> Result<()> {
+/// The C struct is the truth: nothing is loaded when this program would read records of this name wrongly.
+pub fn check_record<R: Wire>(spec: &ObjectSpec, name: &str) -> Result<()> {
     let btf = spec.btf.as_ref().ok_or_else(|| Error::invalid("the built-in BPF object has no BTF"))?;
-    let layout = btf.struct_layout(T::RECORD)?;
+    let layout = btf.struct_layout(name)?;
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let members = layout.fields.into_iter().map(|field| Member {
         path: field.path,
         offset: number(field.offset),
         size: number(field.size),
     });
-    check_layout::<T::Record>(T::RECORD, number(layout.size), members)
+    check_layout::<R>(name, number(layout.size), members)
 }
 
 fn set_ring_size(spec: &mut ObjectSpec, size: Option<u32>) -> Result<()> {

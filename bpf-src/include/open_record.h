@@ -356,8 +356,7 @@ ALWAYS_INLINE void finish_open(struct open_scratch *buffer, u32 slot)
 	if (size > BASE_SIZE)
 		size = BASE_SIZE;
 	size += (u32)sizeof(struct open_event) + base_start(event);
-	if (bpf_ringbuf_output(&events, event, size, wakeup_flags(&events)))
-		count_lost();
+	send(&events, event, size);
 }
 
 #endif

@@ -7,28 +7,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use loader::Result;
-use loader::map::Entry;
 use loader::spec::ObjectSpec;
-use tracers::cli::{self, Common};
-use tracers::event::{Header, Wire};
+use tracers::cli;
 use tracers::field::Field;
-use tracers::filter::TaskFilter;
-use tracers::format::address::Address;
-use tracers::format::number::push_u64;
-use tracers::message::Failure;
 use tracers::output::json::Object;
-use tracers::output::table::Align::Left;
-use tracers::output::table::Line;
-use tracers::record;
-use tracers::tcp::{self, Ends, Ports, Tcp, TcpEvent, kind};
-use tracers::tracer::{Hook, Summary, Tracer, Way};
+use tracers::tcp::{self, Ends, Ports, Tcp, Tool, kind};
+use tracers::tracer::{Hook, Summary, Way};
+
+#[path = "tcpconnect/counts.rs"]
+mod counts;
 
 fn main() -> ExitCode {
-    tracers::tracer::main::<Tcpconnect>()
+    tracers::tracer::main::<Tcp<Tcpconnect>>()
 }
 
 #[derive(clap::Args, Clone, Debug)]
-struct Options {
+pub(crate) struct Tcpconnect {
     #[command(flatten)]
     ends: Ends,
     /// Only to these ports of the other end, such as 80,443
@@ -63,29 +57,6 @@ struct Options {
     table_size: u32,
 }
 
-struct Tcpconnect {
-    options: Options,
-    common: Common,
-}
-
-record! {
-    /// The key of a count: `struct count_key`.
-    struct CountKey {
-        /// Own address.
-        local: [u8; 16],
-        /// Address of the other end.
-        remote: [u8; 16],
-        /// Own port; 0 unless asked for.
-        local_port: u16,
-        /// Port of the other end.
-        remote_port: u16,
-        /// 4 or 6.
-        version: u16,
-        /// Zero.
-        pad: u16,
-    }
-}
-
 /// Failures before the first packet: a connect that has no route never changes its state.
 const EARLY_FAILURES: Hook = Hook {
     observes: "connects that fail at once",
@@ -109,7 +80,7 @@ const REPEATS: Hook = Hook {
     ways: &[Way { name: "tp_btf/tcp_retransmit_skb", programs: &["retransmit"], optional: &[] }],
 };
 
-impl Tracer for Tcpconnect {
+impl Tool for Tcpconnect {
     const NAME: &'static str = "tcpconnect";
     const ABOUT: &'static str = "Trace TCP connects and their outcome, of chosen containers if wanted";
     const EXAMPLES: &'static str = "
@@ -125,94 +96,57 @@ A connect that has no answer after --wait is printed as `pending`, and once more
 its outcome. Not seen: what began before tcpconnect did; without fexit hooks also
 failures before the first packet of io_uring, of sendto(2) and of 32-bit programs.
 ";
-    const SHORTS: &'static [(&'static str, char)] = &[
-        ("time", 'T'),
-        ("timestamp", 't'),
-        ("uid", 'u'),
-        ("print_uid", 'U'),
-        ("pid", 'p'),
-        ("verbose", 'v'),
-    ];
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpconnect.bpf.o"));
-    const RECORD: &'static str = "tcp_event";
-    type Record = TcpEvent;
-    type Options = Options;
-    type Scratch = ();
-    type Event<'r> = TcpEvent;
-
-    fn new(options: Options, common: &Common) -> Result<Self, Failure> {
-        Ok(Self { options, common: common.clone() })
-    }
+    const KINDS: &'static [u32] = &[kind::CONNECT];
 
     fn hooks(&self) -> Vec<Hook> {
         let mut hooks = vec![tcp::STATES];
-        if !self.options.immediate {
+        if !self.immediate {
             hooks.push(REPEATS);
         }
-        if !self.options.immediate && !self.options.count {
+        if !self.immediate && !self.count {
             hooks.push(EARLY_FAILURES);
         }
         hooks
     }
 
-    fn restrict(&self, _: &mut TaskFilter) {}
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn ports(&self) -> Option<&Ports> {
+        self.ports.as_ref()
+    }
 
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
-        let options = &self.options;
-        options.ends.configure(spec)?;
-        Ports::configure(options.ports.as_ref(), spec)?;
-        let wait = u64::try_from(options.wait.as_nanos()).unwrap_or(u64::MAX);
+        let wait = u64::try_from(self.wait.as_nanos()).unwrap_or(u64::MAX);
         spec.set_global("pending_ns", wait)?;
-        spec.set_global("report_sent", options.immediate)?;
-        spec.set_global("only_failures", options.fails)?;
-        spec.set_global("count_only", options.count)?;
-        spec.set_global("count_local_port", options.lport)?;
-        tcp::set_table_size(spec, "owners", options.table_size)?;
-        if options.count {
-            tcp::set_table_size(spec, "counts", options.table_size)?;
+        spec.set_global("report_sent", self.immediate)?;
+        spec.set_global("only_failures", self.fails)?;
+        spec.set_global("count_only", self.count)?;
+        spec.set_global("count_local_port", self.lport)?;
+        tcp::set_table_size(spec, "owners", self.table_size)?;
+        if self.count {
+            counts::check_key(spec)?;
+            tcp::set_table_size(spec, counts::MAP, self.table_size)?;
         }
         Ok(())
     }
 
-    fn common(&self) -> &Common {
-        &self.common
+    fn describe(&self, filters: &mut Object<'_>) {
+        filters.bool("fails", self.fails);
     }
 
-    fn header(event: &TcpEvent) -> &Header {
-        &event.header
-    }
-
-    fn fields() -> &'static [Field<Self>] {
+    fn fields() -> &'static [Field<Tcp<Self>>] {
         FIELDS
     }
 
-    fn record_type(_: &TcpEvent) -> &'static str {
-        "connect"
-    }
-
-    fn decode<'r>(&'r self, (): &'r mut (), bytes: &'r [u8]) -> Result<Option<TcpEvent>> {
-        TcpEvent::parse(bytes, &[kind::CONNECT]).map(Some)
-    }
-
-    fn describe(&self, filters: &mut Object<'_>) {
-        self.options.ends.describe(filters);
-        Ports::describe(self.options.ports.as_ref(), filters);
-        filters.bool("fails", self.options.fails);
-    }
-
-    fn summary(&self) -> Option<Summary<Self>> {
-        let summary = Summary { map: "counts", push_header: Self::push_header, push_rows: Self::push_counts };
-        self.options.count.then_some(summary)
+    fn summary(&self) -> Option<Summary<Tcp<Self>>> {
+        self.count.then_some(counts::SUMMARY)
     }
 }
 
-impl Tcp for Tcpconnect {
-    fn tcp(event: &TcpEvent) -> &TcpEvent {
-        event
-    }
-}
-
-type F = Field<Tcpconnect>;
+type F = Field<Tcp<Tcpconnect>>;
 
 #[rustfmt::skip] // a table
 static FIELDS: &[F] = &[
@@ -242,93 +176,3 @@ static FIELDS: &[F] = &[
     F::latency(|tool| !tool.options.immediate),
     F::container(),
 ];
-
-/// A row of `--count`.
-struct Count {
-    connects: u64,
-    version: u16,
-    local: Address,
-    local_port: u16,
-    remote: Address,
-    remote_port: u16,
-}
-
-impl Count {
-    fn read((key, value): Entry) -> Option<Self> {
-        let key = CountKey::read(&key)?;
-        Some(Self {
-            connects: u64::read(&value)?,
-            version: key.version,
-            local: Address::new(key.version, key.local, 0),
-            local_port: key.local_port,
-            remote: Address::new(key.version, key.remote, 0),
-            remote_port: key.remote_port,
-        })
-    }
-}
-
-/// Widths of BCC's table.
-const ADDRESS_WIDTH: usize = 25;
-const PORT_WIDTH: usize = 20;
-
-/// `--count`: what is printed in the place of rows.
-impl Tcpconnect {
-    fn push_header(&self, out: &mut Vec<u8>) {
-        let mut line = Line::begin(out);
-        let mut cell =
-            |width, text: &str| line.cell(width, Left, |out| out.extend_from_slice(text.as_bytes()));
-        cell(ADDRESS_WIDTH, "LADDR");
-        cell(ADDRESS_WIDTH, "RADDR");
-        if self.options.lport {
-            cell(PORT_WIDTH, "LPORT");
-        }
-        cell(PORT_WIDTH, "RPORT");
-        cell(0, "CONNECTS");
-        line.end();
-    }
-
-    /// IPv4 first, the most frequent first, and the same order each time.
-    fn push_counts(&self, entries: Vec<Entry>, out: &mut Vec<u8>) {
-        let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
-        counts.sort_by(|a, b| {
-            let order = |c: &Count| {
-                (c.version, u64::MAX - c.connects, c.remote, c.remote_port, c.local, c.local_port)
-            };
-            order(a).cmp(&order(b))
-        });
-        for count in &counts {
-            if self.common.json { self.push_json(count, out) } else { self.push_row(count, out) }
-        }
-    }
-
-    fn push_row(&self, count: &Count, out: &mut Vec<u8>) {
-        let mut line = Line::begin(out);
-        line.cell(ADDRESS_WIDTH, Left, |out| count.local.push(out));
-        line.cell(ADDRESS_WIDTH, Left, |out| count.remote.push(out));
-        if self.options.lport {
-            line.cell(PORT_WIDTH, Left, |out| push_u64(out, count.local_port.into()));
-        }
-        line.cell(PORT_WIDTH, Left, |out| push_u64(out, count.remote_port.into()));
-        line.cell(0, Left, |out| push_u64(out, count.connects));
-        line.end();
-    }
-
-    fn push_json(&self, count: &Count, out: &mut Vec<u8>) {
-        let text = |address: &Address| {
-            let mut text = Vec::new();
-            address.push(&mut text);
-            text
-        };
-        let mut object = Object::begin(out);
-        object.text("type", b"connects");
-        object.u64("ip", count.version.into());
-        object.text("local_address", &text(&count.local));
-        if self.options.lport {
-            object.u64("local_port", count.local_port.into());
-        }
-        object.text("remote_address", &text(&count.remote));
-        object.u64("remote_port", count.remote_port.into());
-        object.u64("connects", count.connects);
-        object.end_line();
-    }
-}
