@@ -11,6 +11,7 @@
  *   failures before the first packet (no route, no port, not allowed), best first:
  *     fexit/tcp_v4_connect, tcp_v6_connect     only traced functions pay
  *     tracepoint syscalls:sys_enter_connect and sys_exit_connect     each system call of the host pays a little
+ *   DNS answers that tasks receive, if wanted: those of dns.h
  *
  * Misses: attempts that began before the tool. Failures before the first packet of a connect that is not connect(2), or
  * that seccomp or a security module forbids: the system call tracepoints do not see io_uring, TCP fast open by sendto(2)
@@ -18,6 +19,7 @@
  * the kernel chooses later.
  */
 #include "core_read.h"
+#include "dns.h"
 #include "event.h"
 #include "filter.h"
 #include "helpers.h"

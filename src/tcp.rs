@@ -6,11 +6,13 @@
 //! implement [`Tool`].
 
 mod fields;
+mod names;
 mod options;
 
 use loader::spec::ObjectSpec;
 use loader::{Error, Result};
 
+pub use names::{AnswerRecord, AskedBy, Likely, Names};
 pub use options::{Ends, Ports, set_table_size, table_size};
 
 use crate::cli::Common;
@@ -68,6 +70,8 @@ pub mod kind {
     pub const ACCEPT: u32 = 2;
     /// The end of a connection.
     pub const CLOSE: u32 = 3;
+    /// No event: a DNS answer, see [`super::Names`].
+    pub const ANSWER: u32 = 4;
 }
 
 /// Values of `TcpEvent::result`.
@@ -187,9 +191,11 @@ pub struct Tcp<O> {
 
 /// An event as it is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct Seen<'n> {
     /// As it came from the kernel.
     pub tcp: TcpEvent,
+    /// The name that the remote address was likely taken from.
+    pub likely: Option<Likely<'n>>,
 }
 
 impl<O: Tool> Tracer for Tcp<O> {
@@ -208,8 +214,9 @@ impl<O: Tool> Tracer for Tcp<O> {
     const RECORD: &'static str = "tcp_event";
     type Record = TcpEvent;
     type Options = O;
-    type Scratch = ();
-    type Event<'r> = Seen;
+    const SMALLEST: usize = AnswerRecord::SIZE;
+    type Scratch = Names;
+    type Event<'r> = Seen<'r>;
 
     fn new(options: O, common: &Common) -> Result<Self, Failure> {
         Ok(Self { options, common: common.clone() })
@@ -229,7 +236,7 @@ impl<O: Tool> Tracer for Tcp<O> {
         &self.common
     }
 
-    fn header<'a>(event: &'a Seen) -> &'a Header {
+    fn header<'a>(event: &'a Seen<'_>) -> &'a Header {
         &event.tcp.header
     }
 
@@ -237,12 +244,16 @@ impl<O: Tool> Tracer for Tcp<O> {
         O::fields()
     }
 
-    fn record_type(event: &Seen) -> &'static str {
+    fn record_type(event: &Seen<'_>) -> &'static str {
         event.tcp.word()
     }
 
-    fn decode<'r>(&'r self, (): &'r mut (), bytes: &'r [u8]) -> Result<Option<Seen>> {
-        TcpEvent::parse(bytes, O::KINDS).map(|tcp| Some(Seen { tcp }))
+    fn decode<'r>(&'r self, names: &'r mut Names, bytes: &'r [u8]) -> Result<Option<Seen<'r>>> {
+        if O::KINDS.contains(&kind::ANSWER) && names::is_answer(bytes) {
+            return names.learn(bytes).map(|()| None);
+        }
+        let tcp = TcpEvent::parse(bytes, O::KINDS)?;
+        Ok(Some(Seen { tcp, likely: names.likely(&tcp) }))
     }
 
     fn describe(&self, filters: &mut Object<'_>) {
@@ -262,6 +273,23 @@ impl<O: Tool> Tracer for Tcp<O> {
 pub const STATES: Hook = Hook {
     observes: "connections",
     ways: &[Way { name: "tp_btf/inet_sock_set_state", programs: &["set_state"], optional: &[] }],
+};
+
+/// Entries of the map `answers`: one for each program of [`ANSWERS`].
+pub const ANSWER_SLOTS: u32 = 3;
+
+/// DNS answers: see `bpf-src/include/dns.h`.
+pub const ANSWERS: Hook = Hook {
+    observes: "DNS answers",
+    ways: &[
+        Way {
+            name: "fexit/inet_recvmsg, inet6_recvmsg",
+            programs: &["exit_recv_inet"],
+            // A kernel may be without IPv6.
+            optional: &["exit_recv_inet6"],
+        },
+        Way { name: "tp_btf/sys_exit", programs: &["exit_receiving"], optional: &[] },
+    ],
 };
 
 /// Accepts: see `bpf-src/include/accept.h`.

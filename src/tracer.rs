@@ -71,6 +71,8 @@ pub trait Tracer: Sized + 'static {
     const RECORD: &'static str;
     /// The fixed part of a record.
     type Record: Wire;
+    /// Bytes of the smallest record; less than [`Tracer::Record`] has where there are records of another kind.
+    const SMALLEST: usize = <Self::Record as Wire>::SIZE;
     /// The tool's own options.
     type Options: clap::Args;
     /// Buffers that decoding reuses.
@@ -473,7 +475,7 @@ impl<T: Tracer> Run<T> {
     /// Prints what the ring holds now, unless the end is one after which no more is wanted. While programs are attached,
     /// more may come than can ever be printed: the bound is how many records fit in the bytes that wait.
     fn empty(&mut self, end: &mut End) -> Result<()> {
-        let smallest = u64::try_from(T::Record::SIZE).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER);
+        let smallest = u64::try_from(T::SMALLEST).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER);
         let mut left = self.ring.pending() / smallest + 1;
         while matches!(end, End::Signal | End::Duration | End::Command) && left > 0 {
             if self.drain(&mut left)? == Drained::Empty {

@@ -27,6 +27,7 @@
 
 struct pt_regs {
 	unsigned long r10;
+	unsigned long r8;
 	unsigned long bx;
 	unsigned long cx;
 	unsigned long dx;
@@ -41,12 +42,14 @@ struct pt_regs {
 #define ARGUMENT_1(regs) ((regs)->si)
 #define ARGUMENT_2(regs) ((regs)->dx)
 #define ARGUMENT_3(regs) ((regs)->r10)
+#define ARGUMENT_4(regs) ((regs)->r8)
 #define ARGUMENT_0_32(regs) ((regs)->bx)
 #define ARGUMENT_1_32(regs) ((regs)->cx)
 #define ARGUMENT_2_32(regs) ((regs)->dx)
 #define ARGUMENT_3_32(regs) ((regs)->si)
 enum { NR_OPEN = 2, NR_CREAT = 85, NR_OPENAT = 257, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 295 };
+enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_RECVMMSG = 299 };
 
 #elif defined(__TARGET_ARCH_arm64)
 #define HAVE_SYSCALL_REGS
@@ -64,6 +67,7 @@ struct pt_regs {
 #define ARGUMENT_1(regs) ((regs)->regs[1])
 #define ARGUMENT_2(regs) ((regs)->regs[2])
 #define ARGUMENT_3(regs) ((regs)->regs[3])
+#define ARGUMENT_4(regs) ((regs)->regs[4])
 #define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
 #define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
 #define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
@@ -71,6 +75,7 @@ struct pt_regs {
 /* There is neither open nor creat. */
 enum { NR_OPEN = -1, NR_CREAT = -2, NR_OPENAT = 56, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 322 };
+enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_RECVMMSG = 243 };
 
 #elif defined(__TARGET_ARCH_s390)
 #define HAVE_SYSCALL_REGS
@@ -88,12 +93,14 @@ struct pt_regs {
 #define ARGUMENT_1(regs) ((regs)->gprs[3])
 #define ARGUMENT_2(regs) ((regs)->gprs[4])
 #define ARGUMENT_3(regs) ((regs)->gprs[5])
+#define ARGUMENT_4(regs) ((regs)->gprs[6])
 #define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
 #define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
 #define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
 #define ARGUMENT_3_32(regs) ARGUMENT_3(regs)
 enum { NR_OPEN = 5, NR_CREAT = 8, NR_OPENAT = 288, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 288 };
+enum { NR_READ = 3, NR_READV = 145, NR_RECVFROM = 371, NR_RECVMSG = 372, NR_RECVMMSG = 357 };
 #endif
 
 #endif

@@ -12,7 +12,7 @@ use tracers::cli;
 use tracers::field::Field;
 use tracers::output::json::Object;
 use tracers::tcp::{self, Ends, Ports, Tcp, Tool, kind};
-use tracers::tracer::{Hook, Summary, Way};
+use tracers::tracer::{Hook, Summary, Way, check_record};
 
 #[path = "tcpconnect/counts.rs"]
 mod counts;
@@ -41,6 +41,9 @@ pub(crate) struct Tcpconnect {
         help_heading = "Columns"
     )]
     lport: bool,
+    /// Show the name that likely led to this connect: the one whose DNS answer, from port 53 by UDP or TCP, had the address
+    #[arg(short = 'd', long, conflicts_with = "count", help_heading = "Columns")]
+    dns: bool,
     /// Print no rows but, at the end, how many connects there were between which addresses and ports
     #[arg(short = 'c', long, conflicts_with_all = ["max_events", "immediate"], help_heading = "Columns")]
     count: bool,
@@ -88,6 +91,7 @@ impl Tool for Tcpconnect {
   tcpconnect -x                           failed ones only: refused, timed out, no route
   tcpconnect -P 80,443 -L -T              to these ports, with the own port and the time
   tcpconnect -c                           how many to where, when Ctrl-C is pressed
+  tcpconnect -d                           with the name that was looked up, likely
   tcpconnect -p 4242 --json               of one process, for programs
 
   tcpconnect --mntnsmap /sys/fs/bpf/mnt_ns_set    only of the set's members (see nsmap)
@@ -95,12 +99,23 @@ impl Tool for Tcpconnect {
 A connect that has no answer after --wait is printed as `pending`, and once more with
 its outcome. Not seen: what began before tcpconnect did; without fexit hooks also
 failures before the first packet of io_uring, of sendto(2) and of 32-bit programs.
+
+With --dns, a name is the likely one and no more: several names may have one address. It
+is that of the latest DNS answer that this process has received before, else one in its
+network namespace, else of anybody; only answers of tasks that the filters want count.
+Not seen: answers from before tcpconnect was started; that are encrypted, or come by
+another port than 53 (mDNS); that a daemon such as nscd hands on in its own way; without
+fexit hooks also those of io_uring and of 32-bit programs.
 ";
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpconnect.bpf.o"));
-    const KINDS: &'static [u32] = &[kind::CONNECT];
+    const KINDS: &'static [u32] = &[kind::CONNECT, kind::ANSWER];
 
     fn hooks(&self) -> Vec<Hook> {
-        let mut hooks = vec![tcp::STATES];
+        let mut hooks = Vec::new();
+        if self.dns {
+            hooks.push(tcp::ANSWERS);
+        }
+        hooks.push(tcp::STATES);
         if !self.immediate {
             hooks.push(REPEATS);
         }
@@ -126,6 +141,10 @@ failures before the first packet of io_uring, of sendto(2) and of 32-bit program
         spec.set_global("count_only", self.count)?;
         spec.set_global("count_local_port", self.lport)?;
         tcp::set_table_size(spec, "owners", self.table_size)?;
+        if self.dns {
+            check_record::<tcp::AnswerRecord>(spec, "dns_answer")?;
+            tcp::set_table_size(spec, "answers", tcp::ANSWER_SLOTS)?;
+        }
         if self.count {
             counts::check_key(spec)?;
             tcp::set_table_size(spec, counts::MAP, self.table_size)?;
@@ -175,4 +194,8 @@ static FIELDS: &[F] = &[
     F::connect_ns(),
     F::latency(|tool| !tool.options.immediate),
     F::container(),
+    F::dns_query(|tool| tool.options.dns),
+    F::dns_asked_by(),
+    F::dns_age(),
+    F::dns_cut(),
 ];

@@ -63,7 +63,7 @@ without fexit hooks also accepts of io_uring and of 32-bit programs.
     }
 }
 
-fn letter(event: &Seen) -> Value<'_> {
+fn letter<'a>(event: &'a Seen<'_>) -> Value<'a> {
     Value::Word(match event.tcp.header.kind {
         kind::CONNECT => "C",
         kind::ACCEPT => "A",

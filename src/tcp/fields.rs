@@ -185,4 +185,37 @@ impl<O: Tool> Field<Tcp<O>> {
             Value::Bool(event.tcp.flags & (flag::OLDER | flag::OWNER_UNKNOWN) != 0)
         })
     }
+
+    /// Name that the remote address was taken from.
+    pub const fn dns_query(shown: fn(&Tcp<O>) -> bool) -> Self {
+        let help = "with --dns the name whose DNS answer likely led here; in the column with its age, if over 100 ms";
+        Self::new("dns_query", help, |event| match event.likely {
+            Some(likely) => Value::Name(likely.name, likely.age_ns),
+            None if event.tcp.remote().ip().is_loopback() => Value::Remark("localhost"),
+            None => Value::Remark("No DNS Query"),
+        })
+        .column("QUERY", 0, Left, shown)
+    }
+
+    /// Whose answer that was.
+    pub const fn dns_asked_by() -> Self {
+        let help = "who got that answer: this process, one in its netns, or another on this host";
+        Self::new("dns_asked_by", help, |event| {
+            event.likely.map_or(Value::Unknown, |likely| Value::Word(likely.asked_by.word()))
+        })
+    }
+
+    /// How old it was.
+    pub const fn dns_age() -> Self {
+        Self::new("dns_age_ns", "from that answer to the connect", |event| {
+            event.likely.map_or(Value::Unknown, |likely| Value::Unsigned(likely.age_ns))
+        })
+    }
+
+    /// Whether it was cut.
+    pub const fn dns_cut() -> Self {
+        Self::new("dns_cut", "whether that answer was longer than what was looked at", |event| {
+            event.likely.map_or(Value::Unknown, |likely| Value::Bool(likely.cut))
+        })
+    }
 }

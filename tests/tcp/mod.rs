@@ -60,10 +60,11 @@ impl Scene {
         self.start(all)
     }
 
-    /// Those of the tool's hooks that this kernel takes; one of them at least.
-    pub(crate) fn hooks(&self, names: &[&'static str]) -> Vec<&'static str> {
+    /// Those of the hooks that the tool has with these options and that this kernel takes; one of them at least.
+    pub(crate) fn hooks(&self, options: &[&str], names: &[&'static str]) -> Vec<&'static str> {
         let works = |name: &&&str| {
-            run(&mut self.sandbox.command(self.tool, ["--hook", name, "--duration", "0.01"])).code() == 0
+            let options = ["--hook", name, "--duration", "0.01"].into_iter().chain(options.iter().copied());
+            run(&mut self.sandbox.command(self.tool, options)).code() == 0
         };
         let hooks: Vec<_> = names.iter().filter(works).copied().collect();
         assert!(!hooks.is_empty());

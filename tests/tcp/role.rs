@@ -1,7 +1,7 @@
 //! Processes that do something with sockets: see `common/role.rs` for how a test becomes one.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
@@ -19,6 +19,7 @@ pub(crate) fn play() {
         Some("connect and exit") => connect_and_exit(port()),
         Some("connect") => drop(TcpStream::connect(("127.0.0.1", port()))),
         Some("accept") => accept(port()),
+        Some("receive from") => receive_from(port()),
         Some("connect and hold") => hold(TcpStream::connect(("127.0.0.1", port())).unwrap()),
         Some("hold") => drop(std::io::stdin().read_exact(&mut [0])),
         _ => panic!("no such role: {name:?}"),
@@ -31,6 +32,14 @@ fn connect_and_exit(port: u16) {
     socket.set_nonblocking(true).unwrap();
     let _ = socket.connect(&loopback(port));
     std::process::exit(0);
+}
+
+/// Sends a datagram there, and waits for one that comes back.
+fn receive_from(port: u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket.send(b"a query").unwrap();
+    socket.recv(&mut [0; 512]).unwrap();
 }
 
 /// Waits for one connection and holds it until it is told to end.
