@@ -297,6 +297,7 @@ pub const ACCEPTS: Hook = Hook {
     observes: "accepts",
     ways: &[
         Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], optional: &[] },
+        Way { name: "kretprobe/inet_csk_accept", programs: &["ret_csk_accept"], optional: &[] },
         Way {
             name: "tracepoint/sys_exit_accept, sys_exit_accept4",
             programs: &["exit_accept4"],

@@ -75,7 +75,7 @@ fn an_accept_that_was_waiting_before_the_tool_started_is_shown() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcpaccept"));
-    for hook in scene.hooks(&[], &["fexit", "tracepoint"]) {
+    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let pairs = [pair("127.0.0.1"), pair("::1")];
         let events = scene.events(tracer);

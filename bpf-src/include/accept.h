@@ -4,6 +4,8 @@
  *
  * In: the return of accept in the task that accepted. Out: the TCP socket that it got.
  *   fexit/inet_csk_accept          every way to accept, io_uring too; only accepts pay
+ *   kretprobe/inet_csk_accept      the same. The kernel only follows so many calls that wait at a time, and not those that
+ *                                  waited before (it counts neither for us)
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
  *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
@@ -12,9 +14,19 @@
 #define ACCEPT_H
 
 #include "sock.h"
+#include "syscall_regs.h"
 
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
+
+ALWAYS_INLINE int took(struct sock *sk)
+{
+	if (sk)
+		sk = tcp_under(sk);
+	if (sk)
+		accepted(sk);
+	return 0;
+}
 
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)
@@ -29,21 +41,22 @@ int exit_csk_accept(const u64 *ctx)
 		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
 	else
 		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
-	if (sk)
-		sk = tcp_under(sk);
-	if (sk)
-		accepted(sk);
-	return 0;
+	return took(sk);
 }
+
+#ifdef HAVE_SYSCALL_REGS
+SEC("?kretprobe/inet_csk_accept")
+int ret_csk_accept(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_RESULT(ctx));
+}
+#endif
 
 ALWAYS_INLINE int exit_accept_call(long ret)
 {
 	struct socket *socket = ret < 0 ? NULL : socket_of((u32)ret);
-	struct sock *sk = socket ? tcp_under(core_get(socket, sk)) : NULL;
 
-	if (sk)
-		accepted(sk);
-	return 0;
+	return took(socket ? core_get(socket, sk) : NULL);
 }
 
 SEC("?tracepoint/syscalls/sys_exit_accept")

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which system call a task comes back from, and what its arguments were, from the registers it entered the kernel with.
+ * What registers tell: which system call a task comes back from and what its arguments were, from those it entered the
+ * kernel with; arguments and result of a kernel function, from those of a kprobe or kretprobe.
  *
- * In: struct pt_regs, as the tracepoint sys_exit hands it over. Out: the number and the arguments. The kernel leaves the
+ * In: struct pt_regs, as the tracepoint sys_exit or a kprobe hands it over. Out: the number and the arguments. The kernel leaves the
  * argument registers alone until it returns to user space, but for the one that takes the result, of which it
  * keeps a copy. 32-bit callers have numbers, and on x86 registers, of their own.
  * To add an architecture: its registers, its numbers, its mark of a 32-bit caller. Without, HAVE_SYSCALL_REGS is not defined.
@@ -26,6 +27,7 @@
 #define TS_COMPAT 2 /* thread_info.status */
 
 struct pt_regs {
+	unsigned long ax;
 	unsigned long r10;
 	unsigned long r8;
 	unsigned long bx;
@@ -43,6 +45,9 @@ struct pt_regs {
 #define ARGUMENT_2(regs) ((regs)->dx)
 #define ARGUMENT_3(regs) ((regs)->r10)
 #define ARGUMENT_4(regs) ((regs)->r8)
+#define FUNCTION_ARGUMENT_0(regs) ((regs)->di)
+#define FUNCTION_ARGUMENT_1(regs) ((regs)->si)
+#define FUNCTION_RESULT(regs) ((regs)->ax)
 #define ARGUMENT_0_32(regs) ((regs)->bx)
 #define ARGUMENT_1_32(regs) ((regs)->cx)
 #define ARGUMENT_2_32(regs) ((regs)->dx)
@@ -68,6 +73,9 @@ struct pt_regs {
 #define ARGUMENT_2(regs) ((regs)->regs[2])
 #define ARGUMENT_3(regs) ((regs)->regs[3])
 #define ARGUMENT_4(regs) ((regs)->regs[4])
+#define FUNCTION_ARGUMENT_0(regs) ((regs)->regs[0])
+#define FUNCTION_ARGUMENT_1(regs) ((regs)->regs[1])
+#define FUNCTION_RESULT(regs) ((regs)->regs[0])
 #define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
 #define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
 #define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
@@ -94,6 +102,9 @@ struct pt_regs {
 #define ARGUMENT_2(regs) ((regs)->gprs[4])
 #define ARGUMENT_3(regs) ((regs)->gprs[5])
 #define ARGUMENT_4(regs) ((regs)->gprs[6])
+#define FUNCTION_ARGUMENT_0(regs) ((regs)->gprs[2])
+#define FUNCTION_ARGUMENT_1(regs) ((regs)->gprs[3])
+#define FUNCTION_RESULT(regs) ((regs)->gprs[2])
 #define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
 #define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
 #define ARGUMENT_2_32(regs) ARGUMENT_2(regs)

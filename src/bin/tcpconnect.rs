@@ -69,9 +69,14 @@ const EARLY_FAILURES: Hook = Hook {
             programs: &["exit_v4_connect", "exit_v6_connect"],
             optional: &[],
         },
+        // Below, the exit first: an entry that is seen leaves something for its exit to take away.
+        Way {
+            name: "kretprobe/tcp_v4_connect, tcp_v6_connect",
+            programs: &["ret_v4_connect", "ret_v6_connect", "call_v4_connect", "call_v6_connect"],
+            optional: &[],
+        },
         Way {
             name: "tracepoint/sys_enter_connect, sys_exit_connect",
-            // The exit first: an entry that is seen leaves something for its exit to take away.
             programs: &["exit_connect", "enter_connect"],
             optional: &[],
         },
@@ -97,8 +102,9 @@ impl Tool for Tcpconnect {
   tcpconnect --mntnsmap /sys/fs/bpf/mnt_ns_set    only of the set's members (see nsmap)
 
 A connect that has no answer after --wait is printed as `pending`, and once more with
-its outcome. Not seen: what began before tcpconnect did; without fexit hooks also
-failures before the first packet of io_uring, of sendto(2) and of 32-bit programs.
+its outcome. Not seen: what began before tcpconnect did; where there are neither fexit
+hooks nor kprobes also failures before the first packet of io_uring, of sendto(2) and of
+32-bit programs.
 
 With --dns, a name is the likely one and no more: several names may have one address. It
 is that of the latest DNS answer that this process has received before, else one in its

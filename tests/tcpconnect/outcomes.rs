@@ -74,7 +74,7 @@ fn a_connect_that_has_no_way_out_is_shown_with_its_error() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcpconnect"));
-    for hook in scene.hooks(&[], &["fexit", "tracepoint"]) {
+    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let listener = listen("127.0.0.1");
         drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
