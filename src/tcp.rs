@@ -296,7 +296,9 @@ pub const ANSWERS: Hook = Hook {
 pub const ACCEPTS: Hook = Hook {
     observes: "accepts",
     ways: &[
+        Way { name: "fentry/security_sock_graft", programs: &["enter_graft"], optional: &[] },
         Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], optional: &[] },
+        Way { name: "kprobe/security_sock_graft", programs: &["call_graft"], optional: &[] },
         Way { name: "kretprobe/inet_csk_accept", programs: &["ret_csk_accept"], optional: &[] },
         Way {
             name: "tracepoint/sys_exit_accept, sys_exit_accept4",

@@ -125,7 +125,7 @@ fn verbose_rows_have_words_and_numbers_for_it() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcptracer"));
-    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let (client, server) = pair("::1");
         transfer(&server, &client, 19);

@@ -2,10 +2,13 @@
 /*
  * The hooks on accept, for the tools that include this: each calls accepted(), which is theirs.
  *
- * In: the return of accept in the task that accepted. Out: the TCP socket that it got.
- *   fexit/inet_csk_accept          every way to accept, io_uring too; only accepts pay
- *   kretprobe/inet_csk_accept      the same. The kernel only follows so many calls that wait at a time, and not those that
- *                                  waited before (it counts neither for us)
+ * In: the task that accepts, when it has got a connection. Out: that TCP socket.
+ *   fentry/security_sock_graft     where the socket is given to the task, in every way to accept, io_uring too; only accepts
+ *                                  pay. A call that was waiting when the tool started comes through here, too. (Kernels
+ *                                  with CONFIG_SECURITY_NETWORK, which is all that have SELinux or AppArmor.)
+ *   fexit/inet_csk_accept          the same but for calls that were waiting: those do not return through it
+ *   kprobe/security_sock_graft     as its fentry, for some more
+ *   kretprobe/inet_csk_accept      as its fexit; and of calls that wait at a time the kernel follows a limited number
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
  *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
@@ -28,6 +31,12 @@ ALWAYS_INLINE int took(struct sock *sk)
 	return 0;
 }
 
+SEC("?fentry/security_sock_graft")
+int enter_graft(const u64 *ctx)
+{
+	return took((struct sock *)ctx[0]);
+}
+
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)
 {
@@ -45,6 +54,12 @@ int exit_csk_accept(const u64 *ctx)
 }
 
 #ifdef HAVE_SYSCALL_REGS
+SEC("?kprobe/security_sock_graft")
+int call_graft(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_ARGUMENT_0(ctx));
+}
+
 SEC("?kretprobe/inet_csk_accept")
 int ret_csk_accept(const struct pt_regs *ctx)
 {

@@ -34,6 +34,7 @@ enum tcp_state {
 /* An enumeration, because CO-RE does not take an integer for one. */
 enum socket_progress { PROGRESS_FREE, PROGRESS_UNCONNECTED, PROGRESS_CONNECTING, PROGRESS_CONNECTED };
 
+#define ENOENT 2
 #define EINPROGRESS 115
 
 #define SHUTDOWN_BOTH 3

@@ -25,6 +25,12 @@
 #define OPEN_BASE_KNOWN 0x80 /* the base was read; without components it is the root */
 #define OPEN_FIXED_FILE 0x40 /* the result is a slot of the ring's own table of files, not a descriptor */
 
+/* Which system call it is; none of them: not known */
+#define OPEN_BY_OPEN 0x100
+#define OPEN_BY_OPENAT 0x200
+#define OPEN_BY_OPENAT2 0x300
+#define OPEN_BY_CREAT 0x400
+
 #define KIND_OPEN 1
 
 /*
@@ -181,14 +187,22 @@ VERIFIED_ALONE int prefix_matches(u32 slot)
 	return 1;
 }
 
-/* Fills the identity; everything but the prefix is asked. The cheap questions come first. */
-ALWAYS_INLINE bool open_wanted(struct event_header *who, const struct open_call *call, s32 ret)
+/*
+ * Fills the identity; everything is asked but the result and the prefix. The cheap questions come first. Flags that are
+ * still to be read are not asked about.
+ */
+ALWAYS_INLINE bool call_wanted(struct event_header *who, const struct open_call *call)
 {
-	if (!result_wanted(ret) || !tree_wanted())
+	if (!tree_wanted())
 		return false;
-	if (filter_flag_count && ((call->bits & OPEN_HOW_FAULT) || !flags_match(call->flags)))
+	if (filter_flag_count && !call->how && ((call->bits & OPEN_HOW_FAULT) || !flags_match(call->flags)))
 		return false;
 	return wanted(who) && (!filter_comm_on || comm_matches());
+}
+
+ALWAYS_INLINE bool open_wanted(struct event_header *who, const struct open_call *call, s32 ret)
+{
+	return result_wanted(ret) && call_wanted(who, call);
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */

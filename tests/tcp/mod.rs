@@ -196,7 +196,7 @@ pub(crate) fn closed_port() -> u16 {
 /// A listener that does not answer: its queue is full.
 pub(crate) struct BlackHole {
     pub(crate) port: u16,
-    _listener: Socket,
+    listener: Socket,
     _queued: Socket,
 }
 
@@ -209,7 +209,12 @@ impl BlackHole {
         let port = listener.local_addr().unwrap().as_socket().unwrap().port();
         let queued = socket(Domain::IPV4);
         queued.connect(&loopback(port)).unwrap();
-        Self { port, _listener: listener, _queued: queued }
+        Self { port, listener, _queued: queued }
+    }
+
+    /// Makes room: whoever is connecting is answered when it asks the next time.
+    pub(crate) fn answer(&self) {
+        drop(self.listener.accept().unwrap());
     }
 
     /// A socket that is connecting to it.
