@@ -85,7 +85,7 @@ ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call)
 	if (in_call)
 		call->bits |= current_open();
 	begin_open(&buffer->event, &who, call, ret);
-	note_name(&buffer->event, bpf_probe_read_user_str(buffer->event.data, NAME_READ, call->name));
+	read_name(&buffer->event, call->name, ret);
 	finish_open(buffer, SLOT_SYSCALL);
 	return 0;
 }

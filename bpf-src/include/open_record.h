@@ -57,6 +57,7 @@ EVENT_RING(struct open_event, 4 << 20);
 /* Sizes of the parts of data, bytes. */
 #define NAME_SIZE 4104 /* PATH_MAX, one byte to see that there are more, and up to a multiple of 8 */
 #define NAME_READ 4097
+#define ENAMETOOLONG 36
 #define BASE_SIZE 4096
 
 /* What the caller asked for. */
@@ -264,6 +265,18 @@ ALWAYS_INLINE void note_name(struct open_event *event, long size)
 		event->name_len = (u32)size - 1;
 	if (size == NAME_READ)
 		event->flags |= OPEN_NAME_CUT;
+}
+
+/* What the kernel found too long may end at the end of the caller's memory: then the byte too many is none that we can read. */
+ALWAYS_INLINE void read_name(struct open_event *event, const char *name, s32 ret)
+{
+	long size = bpf_probe_read_user_str(event->data, NAME_READ, name);
+
+	if (size < 0 && ret == -ENAMETOOLONG) {
+		size = bpf_probe_read_user_str(event->data, NAME_READ - 1, name);
+		event->flags |= size > 0 ? OPEN_NAME_CUT : 0;
+	}
+	note_name(event, size);
 }
 
 /* Where the base starts. The bound always holds; it is for the verifier. */

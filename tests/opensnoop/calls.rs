@@ -172,6 +172,25 @@ fn a_name_that_cannot_be_read_says_so_and_none_is_ever_blank() {
     }
 }
 
+#[test]
+fn a_name_that_is_too_long_for_the_callers_own_memory_is_marked_as_cut() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip(&Skip::NoIa32);
+    }
+    let sandbox = or_skip!(Sandbox::new());
+    // The last page of the program, to its last byte: what follows is not there.
+    let calls = [Call(2, vec![Arg::Number(PAGES.into()), Arg::Number(0)])];
+    let opener = sandbox.executable("edgeopener", &program_with(Abi::X86_64, &calls, &[b'y'; 4096]));
+    for hook in hooks(&sandbox) {
+        let mut events = events_of(&sandbox, &["--hook", hook], || run_ok(&mut Command::new(&opener)));
+        events.retain(|event| event["comm"] == "edgeopener");
+        let [event] = &events[..] else { panic!("{hook}: {events:#?}") };
+        assert_eq!(event["error"], "ENAMETOOLONG", "{hook}");
+        assert_eq!((&event["name_fault"], &event["name_cut"]), (&json!(false), &json!(true)), "{hook}");
+        assert_eq!(event["name"], "y".repeat(4095), "{hook}");
+    }
+}
+
 /// A program that opens `path` by io_uring, through rings in memory of its own (6.6), in two pages: requests and rings. io_uring
 /// gets descriptor 3.
 fn ring_opener(path: &str, flags: u32, asynchronous: bool) -> Vec<u8> {
