@@ -213,7 +213,7 @@ fn a_multipath_connection_is_its_first_path() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(listener) = make() else {
-        return common::skip::skip(&common::skip::Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return common::skip::skip(&common::skip::Skip::NotInKernel("MPTCP"));
     };
     listener.bind(&loopback(0)).unwrap();
     listener.listen(16).unwrap();

@@ -316,7 +316,7 @@ fn a_multipath_connection_is_one_connection() {
     let scene = or_skip!(Scene::new("tcptracer"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(listener) = make() else {
-        return skip(&Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("MPTCP"));
     };
     listener.bind(&loopback(0)).unwrap();
     listener.listen(16).unwrap();

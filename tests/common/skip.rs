@@ -18,6 +18,8 @@ pub(crate) enum Skip {
     NotHybrid,
     /// The kernel runs no 32-bit programs, or is not for this processor.
     NoIa32,
+    /// The kernel was built without something that the tools can do without.
+    NotInKernel(&'static str),
     /// Only for a kernel of `make test-kernels`, which is known and is thrown away afterwards.
     NotInGuest,
 }
@@ -32,6 +34,7 @@ impl Skip {
             Self::NoPeer(_) => "peer",
             Self::NotHybrid => "hybrid",
             Self::NoIa32 => "ia32",
+            Self::NotInKernel(_) => "kernel",
             Self::NotInGuest => "guest",
         }
     }
@@ -44,6 +47,7 @@ impl Skip {
             Self::NoPeer(program) => format!("{program} is not installed"),
             Self::NotHybrid => "not all tasks are in the root of cgroup v2".to_owned(),
             Self::NoIa32 => "no 32-bit programs here".to_owned(),
+            Self::NotInKernel(what) => format!("no {what} in this kernel"),
             Self::NotInGuest => "only for the guests of make test-kernels".to_owned(),
         }
     }

@@ -241,7 +241,7 @@ fn fast_open_is_one_connect() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let allowed = std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "1");
     if allowed.is_err() {
-        return skip(&Skip::NoSandbox("no TCP fast open in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("TCP fast open"));
     }
     let tracer = scene.start_json([""; 0]);
     let listener = listen("127.0.0.1");
@@ -262,7 +262,7 @@ fn a_multipath_connect_is_its_first_path() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(client) = make() else {
-        return skip(&Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("MPTCP"));
     };
     let tracer = scene.start_json([""; 0]);
     let listener = listen("127.0.0.1");
