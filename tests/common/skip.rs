@@ -20,6 +20,8 @@ pub(crate) enum Skip {
     NoNamespaceId,
     /// The kernel runs no 32-bit programs, or is not for this processor.
     NoIa32,
+    /// The kernel was built without something that the tools can do without.
+    NotInKernel(&'static str),
     /// Only for a kernel of `make test-kernels`, which is known and is thrown away afterwards.
     NotInGuest,
 }
@@ -35,6 +37,7 @@ impl Skip {
             Self::NotHybrid => "hybrid",
             Self::NoNamespaceId => "kernel",
             Self::NoIa32 => "ia32",
+            Self::NotInKernel(_) => "kernel",
             Self::NotInGuest => "guest",
         }
     }
@@ -48,6 +51,7 @@ impl Skip {
             Self::NotHybrid => "not all tasks are in the root of cgroup v2".to_owned(),
             Self::NoNamespaceId => "this kernel does not tell never-reused ids of namespaces".to_owned(),
             Self::NoIa32 => "no 32-bit programs here".to_owned(),
+            Self::NotInKernel(what) => format!("no {what} in this kernel"),
             Self::NotInGuest => "only for the guests of make test-kernels".to_owned(),
         }
     }
