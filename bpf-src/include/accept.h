@@ -2,12 +2,13 @@
 /*
  * The hooks on accept, for the tools that include this: each calls accepted(), which is theirs.
  *
- * In: the return of accept in the task that accepted. Out: the TCP socket that it got.
- *   fentry/security_sock_graft     where a connection gets the socket of a process, after any wait: every way to accept,
- *                                  io_uring too, also one that was waiting when the tool started. Only accepts pay, those
- *                                  of local sockets a little.
- *   fexit/inet_csk_accept          the same, but for calls that were waiting when the tool started; for kernels without
- *                                  hooks for network security
+ * In: the task that accepts, when it has got a connection. Out: that TCP socket.
+ *   fentry/security_sock_graft     where the socket is given to the task, in every way to accept, io_uring too; only accepts
+ *                                  pay. A call that was waiting when the tool started comes through here, too. (Kernels
+ *                                  with CONFIG_SECURITY_NETWORK, which is all that have SELinux or AppArmor.)
+ *   fexit/inet_csk_accept          the same but for calls that were waiting: those do not return through it
+ *   kprobe/security_sock_graft     as its fentry, for some more
+ *   kretprobe/inet_csk_accept      as its fexit; and of calls that wait at a time the kernel follows a limited number
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
  *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
@@ -16,29 +17,23 @@
 #define ACCEPT_H
 
 #include "sock.h"
+#include "syscall_regs.h"
 #include "twin.h"
 
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
 
-ALWAYS_INLINE void grafted(const u64 *ctx)
-{
-	/* arguments: the connection, the socket it gets */
-	struct sock *sk = tcp_under((struct sock *)ctx[0]);
-
-	if (sk)
-		accepted(sk);
-}
-
-TWINS("?fentry/security_sock_graft", enter_graft, PAIR_ACCEPT, grafted(ctx), grafted(ctx))
-
-ALWAYS_INLINE void returned(struct sock *sk)
+ALWAYS_INLINE int took(struct sock *sk)
 {
 	if (sk)
 		sk = tcp_under(sk);
 	if (sk)
 		accepted(sk);
+	return 0;
 }
+
+/* arguments: the connection, the socket it gets */
+TWINS("?fentry/security_sock_graft", enter_graft, PAIR_ACCEPT, took((struct sock *)ctx[0]), took((struct sock *)ctx[0]))
 
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)
@@ -53,18 +48,28 @@ int exit_csk_accept(const u64 *ctx)
 		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
 	else
 		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
-	returned(sk);
-	return 0;
+	return took(sk);
 }
+
+#ifdef HAVE_SYSCALL_REGS
+SEC("?kprobe/security_sock_graft")
+int call_graft(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_ARGUMENT_0(ctx));
+}
+
+SEC("?kretprobe/inet_csk_accept")
+int ret_csk_accept(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_RESULT(ctx));
+}
+#endif
 
 ALWAYS_INLINE int exit_accept_call(long ret)
 {
 	struct socket *socket = ret < 0 ? NULL : socket_of((u32)ret);
-	struct sock *sk = socket ? tcp_under(core_get(socket, sk)) : NULL;
 
-	if (sk)
-		accepted(sk);
-	return 0;
+	return took(socket ? core_get(socket, sk) : NULL);
 }
 
 SEC("?tracepoint/syscalls/sys_exit_accept")
