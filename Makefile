@@ -48,7 +48,7 @@ test-kernels:  ## run the tests in VMs on other kernels: KERNELS="6.1 7.2", all 
 	@tests/kernels/run -j $(JOBS) $(KERNELS)
 
 test-kernels-cross:  ## the same on arm64 and big-endian s390x
-	@.ci/setup build kernels
+	@.ci/setup build kernels cross
 	@tests/kernels/run -j $(JOBS) --arch arm64,s390x $(KERNELS)
 
 bench: build  ## measure side by side with the tools a user would have instead
