@@ -19,7 +19,7 @@ BINARIES := nsmap $(TRACERS)
 # The one place that knows it; $(1) is the binary, $(2) is man, bash, zsh or fish.
 generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate,--generate) $(2)
 
-.PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static clean
+.PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static dist clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -59,7 +59,7 @@ lint:  ## formatting and lints: Rust, C, shell
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	find bpf-src -name '*.[ch]' -exec clang-format --dry-run -Werror {} +
-	shellcheck -x .ci/run .ci/setup tests/kernels/run tests/kernels/guest/init tests/kernels/guest/run $(wildcard tests/*.sh tests/bench/run)
+	shellcheck -x .ci/run .ci/setup .ci/dist tests/kernels/run tests/kernels/guest/init tests/kernels/guest/run $(wildcard tests/*.sh tests/bench/run)
 
 # No dependency on build: `sudo make install` must not run cargo as root. A page or completion that comes out empty fails.
 install:  ## install binaries, man pages and completions: PREFIX=/usr/local DESTDIR=
@@ -92,6 +92,10 @@ static:  ## fully static binaries for any Linux of this architecture, into $(TAR
 	  ! readelf --program-headers --dynamic "$(TARGET)/static/$$binary" | grep -E 'INTERP|NEEDED' || { echo "$$binary is not static" >&2; exit 1; }; \
 	  ls -l "$(TARGET)/static/$$binary"; \
 	done
+
+dist:  ## release archives for x86_64, aarch64 and s390x, static, into $(TARGET)/dist
+	@.ci/setup build cross
+	@.ci/dist '$(TARGET)/dist'
 
 clean:  ## remove everything built; downloaded kernels stay (.cache)
 	$(CARGO) clean

@@ -72,7 +72,7 @@ cargo_environment() {
         return
     fi
     # The linker's remark that a static program looks users up by the C library of the day: newer compilers repeat it.
-    echo "${variable}_RUSTFLAGS=$flags -A linker-messages"
+    echo "${variable}_RUSTFLAGS=$flags$([[ $arch == s390x ]] || echo " -A linker-messages")"
     rustc=$(get_rustc "$arch") || exit 2
     [[ -z $rustc ]] || echo "RUSTC=$rustc"
     echo "${variable}_LINKER=$(triple_of "$arch" | sed 's/-unknown//')-gcc"
