@@ -24,9 +24,9 @@ pub struct Lost {
     pub records: u64,
     /// Things that could not be followed, because the table for them was full.
     pub untracked: u64,
-    /// Runs of programs that the kernel left out, because the program was interrupted on that processor by what it
-    /// observes (5.12; 0 before). What they would have seen, and whether the filters wanted it, nobody knows.
-    pub skipped: u64,
+    /// What happened on a processor whose program was at work on something else just then and had been interrupted: the
+    /// kernel runs no program inside itself. Whether the filters wanted it, nobody knows. Counted from 5.12 on.
+    pub missed: u64,
 }
 
 impl Counters {
@@ -37,24 +37,25 @@ impl Counters {
 
     /// Asks the kernel.
     pub fn read(&self) -> Result<Lost> {
-        let mut skipped = 0_u64;
+        let mut missed = 0_u64;
         for program in &self.programs {
-            skipped = skipped.saturating_add(program.info()?.recursion_misses);
+            missed = missed.saturating_add(program.info()?.recursion_misses);
         }
         let (records, untracked) = (self.map.sum_percpu_u64(RECORD)?, self.map.sum_percpu_u64(STATE)?);
-        Ok(Lost { records, untracked, skipped })
+        Ok(Lost { records, untracked, missed })
     }
 }
 
 impl Lost {
-    /// Events that are lost for certain.
-    pub fn events(self) -> u64 {
-        self.records.saturating_add(self.untracked)
+    /// All of it.
+    pub fn total(self) -> u64 {
+        self.records.saturating_add(self.untracked).saturating_add(self.missed)
     }
 
-    /// What the user can do about lost events.
+    /// What the user can do about it.
     pub fn hint(self) -> &'static str {
         match (self.records, self.untracked) {
+            (0, 0) => "they interrupted the work on others",
             (_, 0) => "raise --buffer-size, or filter more",
             (0, _) => "a table is full: raise --table-size where there is one, or filter more",
             _ => "raise --buffer-size and --table-size, or filter more",

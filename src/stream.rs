@@ -149,16 +149,14 @@ impl<T: Tracer> Stream<T> {
         }
     }
 
-    /// The `end` record of JSON; `reason` is one of the words in `docs/events.md`; `skipped` as in
-    /// [`crate::lost::Lost`].
-    pub fn end(&mut self, reason: &str, skipped: u64) {
+    /// The `end` record of JSON; `reason` is one of the words in `docs/events.md`.
+    pub fn end(&mut self, reason: &str) {
         if let Format::Json(_) = self.format {
             let counts = self.counts;
             let mut object = begin_record(&mut self.out, &mut self.context, "end");
             object.text("reason", reason.as_bytes());
             object.u64("events", counts.events);
             object.u64("lost", counts.lost);
-            object.u64("skipped", skipped);
             object.u64("malformed", counts.malformed);
             object.end_line();
         }

@@ -185,7 +185,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let sink = Sink::standard_output().map_err(|error| Error::io("standard output", error))?;
     let stream = Stream::new(tracer, common, clock);
     let deadline = common.duration.map(|duration| Instant::now() + duration);
-    let mut run = Run { stream, ring, sink, signals, lost, skipped: 0, counts, messages, deadline, child };
+    let mut run = Run { stream, ring, sink, signals, lost, counts, messages, deadline, child };
     run.stream.start(common, &hooks);
     if let Some(child) = &mut run.child {
         child.release()?;
@@ -325,8 +325,6 @@ struct Run<T: Tracer> {
     sink: Sink,
     signals: Signals,
     lost: Counters,
-    /// Skipped runs that the user was told of.
-    skipped: u64,
     /// The map of [`Summary`].
     counts: Option<Map>,
     messages: Messages,
@@ -457,16 +455,9 @@ impl<T: Tracer> Run<T> {
             Ok(lost) => lost,
             Err(error) => return self.messages.say(&format!("read the counters of lost events: {error}")),
         };
-        let new = self.stream.lost(lost.events());
+        let new = self.stream.lost(lost.total());
         if new > 0 {
-            self.messages.say(&format!("{new} events lost, {} in all ({})", lost.events(), lost.hint()));
-        }
-        if lost.skipped > self.skipped {
-            let new = lost.skipped - self.skipped;
-            self.messages.explain(&format!(
-                "the kernel left out {new} runs of a program that was interrupted by itself"
-            ));
-            self.skipped = lost.skipped;
+            self.messages.say(&format!("{new} events lost, {} in all ({})", lost.total(), lost.hint()));
         }
     }
 
@@ -506,7 +497,7 @@ impl<T: Tracer> Run<T> {
         if let Some(counts) = &self.counts {
             self.stream.summarize(counts.entries().context("read the counts")?);
         }
-        self.stream.end(reason, self.skipped);
+        self.stream.end(reason);
         match self.flush(false)? {
             Some(End::Stalled(bytes)) => Err(stalled(bytes)),
             _ => Ok(()),

@@ -5,15 +5,17 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use common::clang::compile;
-use common::kernel::{may_use_bpf, not_run};
+use common::kernel::{Bpffs, NotRun, may_use_bpf, not_run};
 use loader::attach::{AttachOptions, attach, attach_with, iterator};
 use loader::load::{LoadOptions, Object};
 use loader::section::Target;
 use loader::spec::ObjectSpec;
 use loader::{Endian, Error, ErrorKind, Link, RingBuffer};
+use nix::mount::{MsFlags, mount};
 use nix::unistd::getppid;
 
 fn spec() -> Option<ObjectSpec> {
@@ -28,17 +30,31 @@ fn number(object: &Object, name: &str) -> u64 {
     u64::from_ne_bytes(object.global(name).unwrap().try_into().unwrap())
 }
 
-/// Counts what `name` sees of a prime number of calls, with a cookie where there are cookies.
+/// How often a workload is done.
+const TIMES: u64 = 17;
+
+/// Attaches `name` and counts what it sees of a workload; with a cookie where this kernel has cookies for it.
 fn sees_all(name: &str, workload: impl Fn()) -> Result<Link, Error> {
-    const TIMES: u64 = 17;
-    let mut object = Object::create(spec().unwrap(), LoadOptions::default()).unwrap();
+    sees_all_of(&spec().unwrap(), name, &workload)
+}
+
+fn sees_all_of(spec: &ObjectSpec, name: &str, workload: &impl Fn()) -> Result<Link, Error> {
+    let lacks_cookies = |error: &Error| matches!(error.kind(), ErrorKind::NotSupported { feature, .. } if feature.contains("cookie"));
+    match sees_with_cookie(spec, name, 0xfeed_5eed, workload) {
+        Err(error) if lacks_cookies(&error) => sees_with_cookie(spec, name, 0, workload),
+        other => other,
+    }
+}
+
+fn sees_with_cookie(spec: &ObjectSpec, name: &str, cookie: u64, workload: &impl Fn()) -> Result<Link, Error> {
+    let mut object = Object::create(spec.clone(), LoadOptions::default()).unwrap();
     let program = object.load_program(name)?;
-    let link = attach_with(&program, AttachOptions { cookie: 0xfeed_5eed })?;
+    let link = attach_with(&program, AttachOptions { cookie })?;
     for _ in 0..TIMES {
         workload();
     }
     assert_eq!(number(&object, "hits"), TIMES, "{name}");
-    assert_eq!(number(&object, "cookie"), 0xfeed_5eed, "{name}");
+    assert_eq!(number(&object, "cookie"), cookie, "{name}");
     Ok(link)
 }
 
@@ -56,22 +72,98 @@ fn a_tracepoint_is_seen_and_carries_its_cookie() {
     Link::detach_all([link]);
 }
 
+/// Expects that the link was made, or that the kernel has none of its kind, which is said.
+#[track_caller]
+fn made_or_lacking(made: Result<Link, Error>, what: &'static str) -> Option<Link> {
+    let error = match made {
+        Ok(link) => return Some(link),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::NotSupported { feature, .. } => assert!(feature.contains("prob"), "{error}"),
+        // tracefs without kprobe_events says it another way.
+        ErrorKind::NotFound => assert!(!Path::new(TRACING).join("kprobe_events").exists(), "{error:#}"),
+        _ => panic!("{error:#}"),
+    }
+    not_run(&NotRun::KernelLacks(what));
+    None
+}
+
+const TRACING: &str = "/sys/kernel/tracing";
+
 #[test]
-fn kprobes_are_seen_or_the_kernel_has_none() {
+fn kprobes_are_seen_at_entry_and_return() {
     if spec().is_none() {
         return;
     }
-    for name in ["by_kprobe", "by_kprobe_multi"] {
-        match sees_all(name, call_getppid) {
-            Ok(link) => link.detach(),
-            Err(error) => match error.kind() {
-                ErrorKind::NotSupported { feature, .. } => assert!(feature.contains("prob"), "{error}"),
-                // tracefs without kprobe_events says it another way.
-                ErrorKind::NotFound => assert!(error.to_string().contains("getppid"), "{error}"),
-                _ => panic!("{error:#}"),
-            },
-        }
+    for name in ["by_kprobe", "by_kretprobe"] {
+        let Some(link) = made_or_lacking(sees_all(name, call_getppid), "kprobes") else { return };
+        link.detach();
     }
+}
+
+#[test]
+fn many_functions_are_probed_by_one_pattern() {
+    if spec().is_none() {
+        return;
+    }
+    for name in ["by_kprobe_multi", "by_kretprobe_multi"] {
+        let Some(link) = made_or_lacking(sees_all(name, call_getppid), "kprobe.multi") else { return };
+        link.detach();
+    }
+}
+
+/// Without the PMU, as before 4.17, a kprobe is a trace event, which is defined and taken out again.
+#[test]
+fn kprobes_go_through_tracefs_where_the_kernel_has_no_other_way() {
+    if spec().is_none() {
+        return;
+    }
+    let place = Path::new(TRACING);
+    let Ok(before) = std::fs::read_to_string(place.join("kprobe_events")) else {
+        return not_run(&NotRun::KernelLacks("kprobes, or tracefs is not mounted"));
+    };
+    let _own_mounts = Bpffs::mount();
+    let none: Option<&str> = None;
+    mount(Some("tmpfs"), "/sys/bus/event_source", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    for name in ["by_kprobe", "by_kretprobe"] {
+        let link = sees_all(name, call_getppid).unwrap();
+        let defined = std::fs::read_to_string(place.join("kprobe_events")).unwrap();
+        assert!(
+            defined.contains("getppid") && defined.contains(&std::process::id().to_string()),
+            "{defined}"
+        );
+        link.detach();
+        assert_eq!(std::fs::read_to_string(place.join("kprobe_events")).unwrap(), before);
+    }
+}
+
+/// The kernel has functions to be traced, and calls them when a program that traces them is run as a test.
+#[test]
+fn functions_are_seen_at_entry_and_exit_with_their_arguments() {
+    for name in ["by_fentry", "by_fexit"] {
+        let Some(spec) = spec() else { return };
+        let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+        let attached = object.load_program(name).and_then(|program| Ok((attach(&program)?, program)));
+        let (link, program) = match attached {
+            Ok(attached) => attached,
+            // Refused in many ways where there are no trampolines; where there are, the reference says which kernels.
+            Err(error) => {
+                assert!(!has_trampolines(), "{error:#}");
+                return not_run(&NotRun::KernelLacks("fentry"));
+            }
+        };
+        for _ in 0..TIMES {
+            program.test_run(&[]).unwrap();
+        }
+        assert_eq!(number(&object, "hits"), TIMES, "{name}");
+        link.detach();
+    }
+}
+
+/// Whether this is a kernel of `make test-kernels` that has them all: x86-64.
+fn has_trampolines() -> bool {
+    std::env::var_os("TEST_KERNEL").is_some() && cfg!(target_arch = "x86_64")
 }
 
 /// Probed by the test below; never inlined, and of one instruction at least.
@@ -102,7 +194,7 @@ fn a_function_of_this_program_is_probed_at_entry_and_return() {
         let link = match attach(&program) {
             Ok(link) => link,
             Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => {
-                not_run("no uprobes");
+                not_run(&NotRun::KernelLacks("uprobes"));
                 return;
             }
             Err(error) => panic!("{error:#}"),
@@ -114,6 +206,24 @@ fn a_function_of_this_program_is_probed_at_entry_and_return() {
         link.detach();
         std::hint::black_box(loader_test_probed(1));
         assert_eq!(number(&object, "hits"), 13, "detached programs see nothing");
+    }
+}
+
+#[test]
+fn functions_of_this_program_are_probed_by_one_pattern() {
+    let Some(mut spec) = spec() else { return };
+    let path = std::env::current_exe().unwrap().display().to_string();
+    let symbol = probed_symbol(&path);
+    let pattern = format!("{}?", symbol.strip_suffix(|_: char| true).unwrap());
+    for (name, at_return) in [("by_uprobe_multi", false), ("by_uretprobe_multi", true)] {
+        let target = Target::UprobeMulti { path: path.clone(), pattern: pattern.clone(), at_return };
+        spec.program_mut(name).unwrap().kind.target = target;
+        let call = || {
+            std::hint::black_box(loader_test_probed(7));
+        };
+        let made = sees_all_of(&spec, name, &call);
+        let Some(link) = made_or_lacking(made, "uprobe.multi") else { return };
+        link.detach();
     }
 }
 

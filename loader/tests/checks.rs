@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::clang::{compile, compile_both};
-use common::kernel::{Bpffs, may_use_bpf};
+use common::kernel::{Bpffs, callbacks, may_use_bpf};
 use loader::load::{LoadOptions, Object};
 use loader::map::{Access, MapConfig, UpdateMode};
 use loader::spec::map::map_type;
@@ -35,11 +35,17 @@ fn run(object: &mut Object, name: &str) -> u32 {
 #[test]
 fn programs_find_everything_they_check_for() {
     let Some(mut object) = object() else { return };
-    for name in ["globals", "maps_of_maps", "callbacks", "configuration", "symbols", "functions", "types"] {
+    for name in ["globals", "maps_of_maps", "configuration", "symbols", "functions", "types"] {
         assert_eq!(run(&mut object, name), 0, "the line of checks.c that does not hold in `{name}`");
     }
     assert_eq!(object.global("counter").unwrap(), 42_u64.to_ne_bytes());
     assert_eq!(object.lost().unwrap(), Some(5), "the variable named `lost` counts");
+}
+
+#[test]
+fn functions_are_called_back_by_the_kernel() {
+    let Some(mut object) = callbacks() else { return };
+    assert_eq!(run(&mut object, "callbacks"), 0, "the line of callbacks.c that does not hold");
 }
 
 #[test]

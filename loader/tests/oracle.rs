@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::clang::compile;
-use common::kernel::{Bpffs, may_use_bpf, not_run};
+use common::kernel::{Bpffs, NotRun, callbacks, may_use_bpf, not_run};
 use loader::Endian;
 use loader::load::{LoadOptions, Object};
 use loader::section::ProgramKind;
@@ -104,13 +104,14 @@ fn compare(object: &Path, bpffs: &Bpffs) -> usize {
 /// Not `checks`, nor `functions`: bpftool resolves every extern of an object at once, and takes no static functions beside
 /// programs.
 fn own_objects(directory: &Path) -> Option<Vec<PathBuf>> {
-    let names = ["oracle"];
-    let written = names.map(|name| {
+    let names = ["oracle", "callbacks"];
+    let here = names.into_iter().filter(|name| *name != "callbacks" || callbacks().is_some());
+    let written = here.map(|name| {
         let path = directory.join(format!("{name}.o"));
         std::fs::write(&path, compile(name, Endian::NATIVE).ok()?).unwrap();
         Some(path)
     });
-    written.into_iter().collect()
+    written.collect()
 }
 
 fn corpus() -> Vec<PathBuf> {
@@ -130,7 +131,7 @@ fn the_kernel_sees_the_same_instructions_from_us_and_from_bpftool() {
         return;
     }
     if Command::new("bpftool").arg("version").output().is_err() {
-        not_run("bpftool is not installed");
+        not_run(&NotRun::NoPeer("bpftool"));
         return;
     }
     let bpffs = Bpffs::mount();

@@ -10,10 +10,14 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
+use super::cgroup::cgroup1_mount;
 use super::program::find;
 use super::run::run_ok;
 use super::skip::Skip;
 use super::{tag, tool};
+
+/// Where a sandbox has its own cgroup v1 hierarchy.
+const CGROUP1: &str = "cgroup1";
 
 /// The calling thread's own mount namespace (children and threads started from here on are in it too), with an empty
 /// bpffs.
@@ -51,6 +55,20 @@ impl Sandbox {
 
     pub(crate) fn bpffs(&self) -> &Path {
         &self.bpffs
+    }
+
+    /// The root of a cgroup v1 hierarchy: one that this machine has, else one without controllers, which is mounted in the
+    /// sandbox only.
+    pub(crate) fn cgroup1(&self) -> Result<PathBuf, Skip> {
+        if let Some(mounted) = cgroup1_mount() {
+            return Ok(mounted);
+        }
+        let path = self.path(CGROUP1);
+        fs::create_dir(&path).unwrap();
+        let data = Some("none,name=tracers-test");
+        mount(Some("none"), &path, Some("cgroup"), MsFlags::empty(), data)
+            .map_err(|errno| Skip::NoSandbox(format!("mount cgroup v1: {errno}")))?;
+        Ok(path)
     }
 
     /// What is pinned, by name. (Some kernels put two iterators into each bpffs: kernel/bpf/preload.)
@@ -91,6 +109,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        let _ = umount2(&self.path(CGROUP1), MntFlags::MNT_DETACH);
         let _ = umount2(&self.bpffs, MntFlags::MNT_DETACH);
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Skip {
     NoCgroup2(String),
     /// A program that results are compared with is not installed.
     NoPeer(&'static str),
-    /// The host does not have cgroups of both versions with all tasks in the root of version 2.
+    /// Not all tasks are in the root of cgroup v2, as on hosts that use v1 beside it.
     NotHybrid,
     /// The kernel runs no 32-bit programs, or is not for this processor.
     NoIa32,
@@ -42,7 +42,7 @@ impl Skip {
             Self::NoSandbox(what) => format!("no sandbox: {what}"),
             Self::NoCgroup2(what) => format!("no cgroup v2: {what}"),
             Self::NoPeer(program) => format!("{program} is not installed"),
-            Self::NotHybrid => "this is no host with cgroups of both versions".to_owned(),
+            Self::NotHybrid => "not all tasks are in the root of cgroup v2".to_owned(),
             Self::NoIa32 => "no 32-bit programs here".to_owned(),
             Self::NotInGuest => "only for the guests of make test-kernels".to_owned(),
         }

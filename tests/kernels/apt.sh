@@ -64,17 +64,20 @@ private_update() {
 }
 
 # The kernel image packages behind a package or pattern: the image is several dependencies away, and from
-# 7.x on in a package of another name (linux-binary-V), so follow Depends and keep every versioned name met.
+# 7.x on in a package of another name (linux-binary-V, with its configuration in linux-base-V), so follow Depends and keep
+# every versioned name met.
 kernel_packages() {
-    local wanted=$1 todo next package depends level
+    local wanted=$1 todo next package entry depends level
     todo=$(apt-cache "${APT[@]}" pkgnames linux- | grep -x -E "$wanted" | sort -V | tail -n 1)
     [[ -n $todo ]] || return 1
     for level in 1 2 3 4; do
         next=
         for package in $todo; do
-            [[ $package =~ ^linux-(image|binary)-[0-9] ]] && echo "$package"
-            depends=$(apt-cache "${APT[@]}" show --no-all-versions "$package" | sed -n 's/^Depends: //p' |
-                tr , '\n' | sed 's/^ *//; s/[ :].*//' | grep -E '^linux-(image|binary)-[0-9]') || depends=
+            # A name that is only depended on (6.18 has its configuration in the image) has no entry of its own.
+            entry=$(apt-cache "${APT[@]}" show --no-all-versions "$package" 2> /dev/null) && [[ -n $entry ]] || continue
+            [[ $package =~ ^linux-(image|binary|base)-[0-9] ]] && echo "$package"
+            depends=$(sed -n 's/^Depends: //p' <<< "$entry" |
+                tr , '\n' | sed 's/^ *//; s/[ :].*//' | grep -E '^linux-(image|binary|base)-[0-9]') || depends=
             next+=" $depends"
         done
         todo=$next
@@ -106,11 +109,14 @@ program_in() {
     echo "'$interpreter' --library-path '$(dirname "$interpreter")' '$root/usr/bin/$program'"
 }
 
-kernel_is_fresh() { [[ -s $1/vmlinuz && -n $(find "$1/vmlinuz" -mtime "-${MAX_AGE_DAYS:-30}") ]]; }
+kernel_is_fresh() {
+    compgen -G "$1/config-*" > /dev/null && [[ -s $1/vmlinuz && -n $(find "$1/vmlinuz" -mtime "-${MAX_AGE_DAYS:-30}") ]]
+}
 
-# fetch_from_suite DIR ARCH SUITE PACKAGE: one attempt. The result replaces DIR/vmlinuz only when it is complete.
+# fetch_from_suite DIR ARCH SUITE PACKAGE: one attempt. The result replaces DIR/vmlinuz and DIR/config-* only when it is
+# complete.
 fetch_from_suite() {
-    local dir=$1 arch=$2 suite=$3 wanted=$4 deb image APT=()
+    local dir=$1 arch=$2 suite=$3 wanted=$4 deb image config APT=()
     local -a packages
     private_apt "$dir" "$arch" "$suite"
     private_update || return 1
@@ -119,14 +125,24 @@ fetch_from_suite() {
     rm -rf "$dir/x" && mkdir "$dir/x"
     (cd "$dir/x" && apt-get "${APT[@]}" download "${packages[@]}") || return 1
     for deb in "$dir"/x/*.deb; do
-        # A package without one of the two members is no error: that is how the shells of 7.x are told apart.
-        unpack "$deb" "$dir/x" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' 2> /dev/null || true
+        # A package without some of the members is no error: that is how the shells of 7.x are told apart.
+        unpack "$deb" "$dir/x" --wildcards './boot/vmlinu[xz]-*' './usr/lib/modules/*/vmlinu[xz]' \
+            './boot/config-*' './usr/lib/modules/*/config' 2> /dev/null || true
     done
     image=$(find "$dir/x" -name 'vmlinu[xz]*' -type f | sort | head -n 1)
     [[ -n $image ]] || { echo "no kernel image in ${packages[*]}"; return 1; }
+    config=$(find "$dir/x" -name 'config*' -type f | sort | head -n 1)
+    [[ -n $config ]] || { echo "no kernel configuration in ${packages[*]}"; return 1; }
+    rm -f "$dir"/config-*
+    mv -f "$config" "$dir/$(config_name "$config")"
     mv -f "$image" "$dir/vmlinuz" && touch "$dir/vmlinuz"       # tar kept the package's date; ours is the day of the fetch
     echo "$suite ${packages[*]}" > "$dir/origin"
     rm -rf "$dir/x" "$dir/lists" "$dir/apt"
+}
+
+# config_name FILE: what the file is called in /boot; below /usr/lib/modules it is the folder that has the release.
+config_name() {
+    if [[ $1 == */config ]]; then echo "config-$(basename "$(dirname "$1")")"; else basename "$1"; fi
 }
 
 # fetch_kernel NAME ARCH SUITES PACKAGE -> $CACHE/NAME/vmlinuz. Fails only if there is no kernel at all afterwards:

@@ -151,11 +151,21 @@ stage_base() {
 }
 
 # The variables guest/run sets before it starts a test. A guest is root on a kernel with BPF, so no test may skip, except
-# where a program to compare with is not in the guest, or the kernel runs no 32-bit programs.
+# where a program to compare with is not in the guest, or the kernel was asked and lacks what the test is about.
 guest_environment() {
-    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32} RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
+    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32,kernel} RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
     echo "export LOADER_TEST_OBJECTS=/test/objects"
     printf 'export TEST_LIMIT=%q TEST_ARGS=%q\n' "$TEST_LIMIT" "${TEST_ARGS:-}"
+}
+
+# stage_configurations ARCH DIR: the kernels' own, for `extern CONFIG_...`, where a distribution has them. All of them, as one
+# archive serves all kernels.
+stage_configurations() {
+    local name
+    mkdir -p "$2"
+    for name in "${NAMES[@]}"; do
+        [[ ${ARCH_OF[$name]:-} != "$1" ]] || cp "$CACHE/$name"/config-* "$2" 2> /dev/null || note "$name has no configuration"
+    done
 }
 
 # build_archive ARCH -> $CACHE/initrd-ARCH, uncompressed: reading it takes the guest no longer than unpacking would.
@@ -166,6 +176,7 @@ build_archive() {
     while read -r file; do stage_file "$file" "$root"; done < "$CACHE/tests-$arch/files"
     cp "$CACHE/tests-$arch/list" "$root/test/list"
     compile_objects "$root/test/objects"
+    stage_configurations "$arch" "$root/boot"
     guest_environment > "$root/test/environment"
     (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet -R 0:0) > "$CACHE/initrd-$arch"
     rm -rf "$root"

@@ -214,7 +214,7 @@ fn sockets_that_are_not_tcp_are_not_shown() {
 #[test]
 fn a_scoped_address_is_shown_with_its_link() {
     let scene = or_skip!(Scene::new("tcpconnect"));
-    or_skip!(ip("addr add fe80::1/64 dev lo nodad"));
+    or_skip!(ip("addr add fe80::1/64 dev lo"));
     let address = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, 1);
     let listener = std::net::TcpListener::bind(address).unwrap();
     let tracer = scene.start([""; 0]);

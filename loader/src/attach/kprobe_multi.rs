@@ -32,11 +32,16 @@ pub fn attach(program: &Program, pattern: &str, at_return: bool, options: Attach
         Err(SysError { errno: libc::ESRCH | libc::ENOENT, .. }) => {
             Err(Error::not_found(format!("this kernel has no function `{pattern}` that can be traced")))
         }
-        Err(SysError { errno: libc::EOPNOTSUPP | ENOTSUPP, .. }) => {
-            Err(Error::not_supported("probes on many functions (CONFIG_FPROBE)", "5.18"))
+        Err(SysError { errno: libc::EOPNOTSUPP | ENOTSUPP, .. }) => Err(not_supported()),
+        Err(SysError { errno: libc::EINVAL, .. }) if !bpf::has_kprobe_multi(program.as_fd(), attach_type) => {
+            Err(not_supported())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn not_supported() -> Error {
+    Error::not_supported("probes on many functions (CONFIG_FPROBE)", "5.18")
 }
 
 fn matching(pattern: &str) -> Result<Vec<String>> {

@@ -16,7 +16,7 @@ use super::{AttachOptions, Link, glob, on_event};
 use crate::error::{Error, Result, ResultExt};
 use crate::program::Program;
 use crate::sys::perf::{self, PerfEvent};
-use crate::sys::{bpf, uapi};
+use crate::sys::{SysError, bpf, uapi};
 
 /// No binary that is probed by symbol is larger, in bytes.
 const SIZE_LIMIT: u64 = 1 << 30;
@@ -59,6 +59,9 @@ pub fn attach(program: &Program, place: Place<'_>, options: AttachOptions) -> Re
 }
 
 /// Attaches to all functions of a binary whose names match `pattern`.
+///
+/// # Errors
+/// `NotFound` for no such binary or function; `NotSupported` before 6.6.
 pub fn attach_multi(
     program: &Program,
     path: &str,
@@ -73,15 +76,16 @@ pub fn attach_multi(
     }
     let flags = if at_return { uapi::F_UPROBE_MULTI_RETURN } else { 0 };
     let attach_type = program.kind().attach_type;
-    let link = bpf::link_create_uprobe_multi(
-        program.as_fd(),
-        attach_type,
-        &c_path(&path)?,
-        &offsets,
-        flags,
-        options.cookie,
-    )?;
-    Ok(Link::from_link(link))
+    let c_path = c_path(&path)?;
+    let made =
+        bpf::link_create_uprobe_multi(program.as_fd(), attach_type, &c_path, &offsets, flags, options.cookie);
+    match made {
+        Ok(link) => Ok(Link::from_link(link)),
+        Err(SysError { errno: libc::EINVAL, .. }) if !bpf::has_uprobe_multi(program.as_fd(), attach_type) => {
+            Err(Error::not_supported("probes on many places of a binary", "6.6"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn c_path(path: &Path) -> Result<CString> {

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// Name of the section and of the map made from it.
 pub const SECTION: &str = ".kconfig";
 
+/// No object asks for so many bytes of settings; one that does is damaged.
+const SIZE_LIMIT: u32 = 1 << 20;
+
 /// Gives every `.kconfig` extern its place: by alignment (largest first), then size, then name. The map that holds
 /// them, and the fix-up for BTF; nothing if the object has no such extern.
 pub(super) fn lay_out(
@@ -34,9 +37,9 @@ pub(super) fn lay_out(
     let mut fixup = DatasecFixup::default();
     for (align, size, external) in order {
         let place = fixup.size.checked_next_multiple_of(align);
-        let end = place.and_then(|place| place.checked_add(size));
+        let end = place.and_then(|place| place.checked_add(size)).filter(|end| *end <= SIZE_LIMIT);
         let (Some(place), Some(end)) = (place, end) else {
-            return Err(Error::invalid("the externs of `.kconfig` exceed 32 bits"));
+            return Err(Error::invalid(format!("the externs of `.kconfig` exceed {SIZE_LIMIT} bytes")));
         };
         if let ExternKind::Kconfig { offset, .. } = &mut external.kind {
             *offset = place;
@@ -189,6 +192,25 @@ mod tests {
         config.push("CONFIG_A=7");
         assert_eq!(config.get("CONFIG_A"), Some("7"));
         assert_eq!(config.get("CONFIG_"), None);
+    }
+
+    /// A flipped bit made an int one of two gigabytes, which were then allocated: a machine with less was out of memory.
+    #[test]
+    fn settings_of_absurd_size_are_refused_before_they_are_allocated() {
+        let mut b = BtfBuilder::new();
+        let type_id = b.int("int", 4, 0);
+        let btf = Btf::parse(BtfData::from(b.build(Endian::Little))).unwrap();
+        let setting = |size| ExternSpec {
+            name: "CONFIG_A".to_owned(),
+            kind: ExternKind::Kconfig { type_id, size, offset: 0 },
+            weak: false,
+        };
+        let (map, _) = lay_out(&mut [setting(4)], Some(&btf), None).unwrap().unwrap();
+        assert_eq!(map.contents, Some(vec![0; 4]));
+        for size in [SIZE_LIMIT + 1, 1 << 31, u32::MAX] {
+            let error = lay_out(&mut [setting(size)], Some(&btf), None).unwrap_err();
+            assert!(error.to_string().contains("1048576"), "{error}");
+        }
     }
 
     #[test]

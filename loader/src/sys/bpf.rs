@@ -447,6 +447,38 @@ pub fn link_create_uprobe_multi(
     own_fd(CALL, ret)
 }
 
+/// Whether `BPF_LINK_CREATE` knows kprobe.multi (5.18), asked with the address of an array that cannot be read: a kernel that
+/// knows answers `EFAULT`, one that does not `EINVAL`. `attach_type` is that of the program.
+pub fn has_kprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {
+    let mut attr = attr::LinkCreateKprobeMulti {
+        prog_fd: fd_u32(program),
+        attach_type,
+        cnt: 1,
+        addrs: 1,
+        ..Default::default()
+    };
+    // SAFETY: the kernel tries to read 8 bytes at `addrs`, where nothing is mapped, and answers `EFAULT`.
+    let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
+    !matches!(result, Err(SysError { errno: libc::EINVAL, .. }))
+}
+
+/// Whether `BPF_LINK_CREATE` knows uprobe.multi (6.6), asked with a directory in place of a binary: a kernel that knows
+/// answers `EBADF`, one that does not `EINVAL`.
+pub fn has_uprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {
+    let offset = [0];
+    let mut attr = attr::LinkCreateUprobeMulti {
+        prog_fd: fd_u32(program),
+        attach_type,
+        path: read_ptr(c"/".to_bytes_with_nul()),
+        offsets: read_ptr(&offset),
+        cnt: 1,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads the path up to its NUL and one u64 at `offsets`.
+    let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
+    !matches!(result, Err(SysError { errno: libc::EINVAL, .. }))
+}
+
 /// Whether `BPF_LINK_CREATE` knows perf events (5.15), asked with a tracepoint program and no event: a kernel that knows
 /// answers `EBADF`, one that does not `EINVAL`.
 pub fn has_perf_links(tracepoint_program: BorrowedFd<'_>) -> bool {

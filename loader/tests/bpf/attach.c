@@ -16,6 +16,8 @@ struct {
 
 const volatile u32 tgid = 0;
 const volatile u64 getppid_number = 0;
+/* Kernels without cookies have no function to ask for them. */
+extern _Bool LINUX_HAS_BPF_COOKIE KCONFIG;
 u64 hits;
 u64 cookie;
 u64 lost;
@@ -37,7 +39,8 @@ static NOINLINE int count(void *context)
 	if (bpf_get_current_pid_tgid() >> 32 != tgid)
 		return 0;
 	__sync_fetch_and_add(&hits, 1);
-	cookie = bpf_get_attach_cookie(context);
+	if (LINUX_HAS_BPF_COOKIE)
+		cookie = bpf_get_attach_cookie(context);
 	return 0;
 }
 
@@ -59,16 +62,58 @@ int by_uretprobe(void *context)
 	return count(context);
 }
 
+SEC("uprobe.multi")
+int by_uprobe_multi(void *context)
+{
+	return count(context);
+}
+
+SEC("uretprobe.multi")
+int by_uretprobe_multi(void *context)
+{
+	return count(context);
+}
+
 SEC("ksyscall/getppid")
 int by_kprobe(void *context)
 {
 	return count(context);
 }
 
-SEC("kprobe.multi/__*64_sys_getppi?")
+SEC("kretsyscall/getppid")
+int by_kretprobe(void *context)
+{
+	return count(context);
+}
+
+/* Of several names for one address the kernel lists one. */
+SEC("kprobe.multi/*_sys_getppi?")
 int by_kprobe_multi(void *context)
 {
 	return count(context);
+}
+
+SEC("kretprobe.multi/*_sys_getppi?")
+int by_kretprobe_multi(void *context)
+{
+	return count(context);
+}
+
+/* Test runs of tracing programs call these two: bpf_fentry_test1(1) is 2, bpf_fentry_test2(2, 3) is 5. */
+SEC("fentry/bpf_fentry_test1")
+int by_fentry(u64 *context)
+{
+	if ((int)context[0] == 1)
+		__sync_fetch_and_add(&hits, 1);
+	return 0;
+}
+
+SEC("fexit/bpf_fentry_test2")
+int by_fexit(u64 *context)
+{
+	if ((int)context[0] == 2 && context[1] == 3 && (int)context[2] == 5)
+		__sync_fetch_and_add(&hits, 1);
+	return 0;
 }
 
 SEC("raw_tp/sys_enter")

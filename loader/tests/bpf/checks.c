@@ -5,12 +5,6 @@
  */
 #include "test.h"
 
-#define CHECK(condition)                 \
-	do {                             \
-		if (!(condition))        \
-			return __LINE__; \
-	} while (0)
-
 static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const bpf_tail_call)(void *context, void *programs, u32 index) = (void *)12;
 
@@ -121,27 +115,6 @@ int tail_calls(void *context)
 	bpf_tail_call(context, &jumps, 0);
 	bpf_tail_call(context, &jumps, 1);
 	return __LINE__;
-}
-
-static NOINLINE int thrice(int value)
-{
-	return value * 3 + (int)zero;
-}
-
-static int each(u32 index, void *context)
-{
-	*(u64 *)context += thrice((int)index);
-	return 0;
-}
-
-SEC("socket")
-int callbacks(void *context)
-{
-	u64 sum = 0;
-
-	CHECK(bpf_loop(5, each, &sum, 0) == 5);
-	CHECK(sum == 30 || zero);
-	return 0;
 }
 
 SEC("socket")

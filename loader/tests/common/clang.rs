@@ -45,6 +45,6 @@ pub fn compile_both(name: &str) -> Result<[Vec<u8>; 2], Skipped> {
 }
 
 fn skip(reason: String) -> Skipped {
-    super::kernel::not_run(&reason);
+    super::kernel::not_run(&super::kernel::NotRun::NoCompiler(reason.clone()));
     Skipped(reason)
 }

@@ -3,29 +3,81 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use loader::Endian;
+use loader::load::{LoadOptions, Object};
+use loader::spec::ObjectSpec;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Why a test did not run; `REQUIRE_BPF=1` turns that into a failure.
-#[derive(Debug)]
-pub struct NotRun;
+use super::clang::compile;
+
+/// Why a test, or a part of one, did not run.
+#[derive(Clone, Debug)]
+pub enum NotRun {
+    /// BPF needs root, and the loader's own objects need the kernel's types.
+    NoBpf,
+    /// There is no compiler, nor are there objects made before.
+    NoCompiler(String),
+    /// A program to compare with is not installed.
+    NoPeer(&'static str),
+    /// The kernel was asked, and does not have it.
+    KernelLacks(&'static str),
+}
+
+impl NotRun {
+    /// What `ALLOW_SKIP` calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::NoBpf => "bpf",
+            Self::NoCompiler(_) => "compiler",
+            Self::NoPeer(_) => "peer",
+            Self::KernelLacks(_) => "kernel",
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::NoBpf => "BPF needs root and a kernel with types".to_owned(),
+            Self::NoCompiler(error) => format!("no compiler: {error}"),
+            Self::NoPeer(program) => format!("{program} is not installed"),
+            Self::KernelLacks(what) => format!("this kernel has no {what}"),
+        }
+    }
+}
 
 /// Whether BPF can be used here.
 pub fn may_use_bpf() -> Result<(), NotRun> {
     if nix::unistd::geteuid().is_root() && Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Ok(());
     }
-    Err(not_run("BPF needs root and a kernel with types"))
+    not_run(&NotRun::NoBpf);
+    Err(NotRun::NoBpf)
 }
 
-/// Says aloud that a test did not run.
-pub fn not_run(reason: &str) -> NotRun {
-    assert!(std::env::var_os("REQUIRE_BPF").is_none_or(|value| value != "1"), "REQUIRE_BPF=1, but: {reason}");
+/// Says aloud that a test did not run. `REQUIRE_BPF=1` makes that a failure, except for the reasons in `ALLOW_SKIP`.
+pub fn not_run(why: &NotRun) {
+    let reason = why.reason();
+    let allowed =
+        std::env::var("ALLOW_SKIP").is_ok_and(|kinds| kinds.split(',').any(|kind| kind == why.name()));
+    let required = std::env::var_os("REQUIRE_BPF").is_some_and(|value| value == "1");
+    assert!(allowed || !required, "REQUIRE_BPF=1, but: {reason}");
     let thread = std::thread::current();
     let line = format!("SKIP {}: {reason}\n", thread.name().unwrap_or("test"));
     // Not `eprintln!`: the test harness would swallow that.
     std::io::stderr().write_all(line.as_bytes()).unwrap();
-    NotRun
+}
+
+/// The object `callbacks`, if this kernel calls functions of programs back; it is asked by a program.
+pub fn callbacks() -> Option<Object> {
+    may_use_bpf().ok()?;
+    let spec = ObjectSpec::parse(&compile("callbacks", Endian::NATIVE).ok()?).unwrap();
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let has_callbacks = object.load_program("has_callbacks").unwrap().test_run(&[0; 64]).unwrap();
+    if has_callbacks == 0 {
+        not_run(&NotRun::KernelLacks("bpf_loop"));
+        return None;
+    }
+    Some(object)
 }
 
 /// A bpffs that only the calling thread sees; it goes with the thread.
