@@ -158,9 +158,13 @@ fn it_ends_quietly_when_the_reader_leaves_while_events_come() {
 #[test]
 fn duration_ends_a_run_with_all_of_its_events() {
     let scene = or_skip!(Scene::new());
-    for (option, seconds) in [("--duration", "2"), ("-d", "0.7")] {
+    // Long enough for this machine: what has to happen in the meantime is tried first.
+    let begun = Instant::now();
+    scene.execute(11);
+    let enough = (begun.elapsed() * 17).as_secs();
+    for (option, seconds) in [("--duration", (2 + enough).to_string()), ("-d", format!("{enough}.7"))] {
         let begun = Instant::now();
-        let tracer = scene.start(&[option, seconds]);
+        let tracer = scene.start(&[option, &seconds]);
         scene.execute(11);
         let finished = tracer.finish().quiet();
         // The clock starts before the header comes.

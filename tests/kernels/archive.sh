@@ -153,7 +153,7 @@ stage_base() {
 # The variables guest/run sets before it starts a test. A guest is root on a kernel with BPF, so no test may skip, except
 # where a program to compare with is not in the guest, or the kernel was asked and lacks what the test is about.
 guest_environment() {
-    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32,kernel} RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
+    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32,kernel},\$TEST_LACKS RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
     echo "export LOADER_TEST_OBJECTS=/test/objects"
     printf 'export TEST_LIMIT=%q TEST_ARGS=%q\n' "$TEST_LIMIT" "${TEST_ARGS:-}"
 }

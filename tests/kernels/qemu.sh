@@ -39,7 +39,7 @@ cmdline_of() {
         s390x) echo "console=ttysclp0 result=ttysclp0" ;;
     esac
     # What is not the kernel's own becomes the environment of process 1, and of the tests.
-    echo "panic=-1 oops=panic loglevel=5 TEST_KERNEL=$2 ${GUEST_APPEND:-}"
+    echo "panic=-1 oops=panic loglevel=5 TEST_KERNEL=$2 TEST_LACKS=${LACKS_OF[$2]} ${GUEST_APPEND:-}"
 }
 
 major_version() { "$1" --version 2> /dev/null | sed -n '1s/.*version \([0-9]*\)\..*/\1/p'; }
