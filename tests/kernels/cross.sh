@@ -65,14 +65,10 @@ get_rustc() {
 # cargo_environment ARCH: what cargo needs to build static programs for ARCH, one NAME=VALUE a line.
 # With --target, the flags stay away from build scripts and procedural macros, which cannot be static.
 cargo_environment() {
-    local arch=$1 variable rustc flags='-C target-feature=+crt-static'
+    local arch=$1 variable rustc
     variable=CARGO_TARGET_$(triple_of "$arch" | tr 'a-z-' 'A-Z_')
-    if [[ $arch == "$(dpkg --print-architecture)" ]]; then
-        echo "${variable}_RUSTFLAGS=$flags"
-        return
-    fi
-    # The linker's remark that a static program looks users up by the C library of the day: newer compilers repeat it.
-    echo "${variable}_RUSTFLAGS=$flags$([[ $arch == s390x ]] || echo " -A linker-messages")"
+    echo "${variable}_RUSTFLAGS=-C target-feature=+crt-static"
+    [[ $arch != "$(dpkg --print-architecture)" ]] || return 0
     rustc=$(get_rustc "$arch") || exit 2
     [[ -z $rustc ]] || echo "RUSTC=$rustc"
     echo "${variable}_LINKER=$(triple_of "$arch" | sed 's/-unknown//')-gcc"
