@@ -1,7 +1,7 @@
-//! Who is shown: the user's choices, as settings for the kernel and as patterns for user space.
+//! Who is shown: the user's choices, as settings for the kernel.
 //!
-//! In: parsed options. Out: values for the `filter_*` globals that `bpf-src/include/filter.h` names, the user's pinned sets
-//! in the place of the object's own empty maps, and the regular expressions that only user space can match.
+//! In: parsed options. Out: values for the `filter_*` globals that `bpf-src/include/filter.h` names, and the user's pinned
+//! sets in the place of the object's own empty maps. What only user space can match is in [`crate::pattern`].
 //! A filter that was asked for and cannot be applied is an error, never a run without it.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use loader::map::Map;
 use loader::spec::ObjectSpec;
 use loader::{ErrorKind, Result};
 use nsmap::set::{Kind, Set};
-use regex::bytes::{Regex, RegexBuilder};
 
 use crate::message::Failure;
 
@@ -28,16 +27,6 @@ pub struct TaskFilter {
     pub uid: Option<u32>,
     /// Id of a cgroup whose whole subtree is meant.
     pub subtree: Option<u64>,
-}
-
-/// A regular expression on bytes: no text encoding is assumed, `.` and classes match single bytes.
-pub fn pattern(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text).unicode(false).size_limit(1 << 20).build().map_err(|error| match error {
-        regex::Error::Syntax(text) => {
-            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        }
-        other => other.to_string(),
-    })
 }
 
 impl TaskFilter {
@@ -97,22 +86,4 @@ fn open_set(path: &Path, kind: Kind, create_option: &str) -> Result<Set, Failure
             .hint(format!("create it with: nsmap create {create_option}{}", nsmap::text::path(path))),
         _ => Failure::from(error),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_bytes_and_not_only_text() {
-        assert!(pattern("a.c$").unwrap().is_match(b"xa\xffc"));
-        assert!(pattern("^caf\u{e9}").unwrap().is_match("café au lait".as_bytes()));
-        assert!(!pattern(r"^\w+$").unwrap().is_match("é".as_bytes()));
-    }
-
-    #[test]
-    fn a_bad_pattern_says_what_is_wrong_on_one_line() {
-        let error = pattern("a(").unwrap_err();
-        assert_eq!(error, "unclosed group");
-    }
 }

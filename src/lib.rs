@@ -33,6 +33,7 @@ pub mod format;
 pub mod lost;
 pub mod message;
 pub mod output;
+pub mod pattern;
 pub mod signals;
 pub mod stream;
 pub mod tcp;

@@ -2,12 +2,17 @@
 //! more memory than a small multiple of its input. Used by `cargo fuzz` (in this directory) and, with a seeded generator
 //! and a bound, by `tests/fuzz.rs`.
 
+use std::io::Write;
+use std::os::fd::AsFd;
+
 use loader::btf::ext::BtfExt;
 use loader::btf::{Btf, BtfData};
 use loader::core_reloc::CoreResolver;
 use loader::spec::ObjectSpec;
 use loader::spec::kconfig::{KernelConfig, encode};
+use loader::sys::ring::{Peek, RingPages};
 use loader::{Endian, linker};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// An object: parsed, and each program linked.
 pub fn elf(data: &[u8]) {
@@ -65,5 +70,26 @@ pub fn kconfig(types: &Btf, data: &[u8]) {
         for size in [1, 2, 4, 8] {
             let _ = encode(types, ty.id(), size, text, Endian::Big);
         }
+    }
+}
+
+/// A ring buffer: a file in place of the kernel's pages, with any positions (the first two words) and any records.
+pub fn ring(data: &[u8]) {
+    const PAGE: usize = 4096;
+    let mut pages = vec![0; 3 * PAGE];
+    for (index, byte) in data.iter().take(16 + PAGE).enumerate() {
+        // The positions begin a page each; the records are in the third.
+        let at = if index < 16 { index / 8 * PAGE + index % 8 } else { 2 * PAGE + index - 16 };
+        pages[at] = *byte;
+    }
+    let mut file = std::fs::File::from(memfd_create(c"ring", MFdFlags::MFD_CLOEXEC).unwrap());
+    file.write_all(&pages).unwrap();
+    let Ok(mut ring) = RingPages::map(file.as_fd(), PAGE as u32, PAGE) else { return };
+    let mut bytes = 0;
+    while let peek @ (Peek::Record | Peek::Discarded) = ring.peek() {
+        bytes += ring.record().len() + 8;
+        assert!(bytes <= PAGE, "more records than fit");
+        assert!(peek == Peek::Record || ring.record().is_empty());
+        ring.advance();
     }
 }

@@ -153,7 +153,11 @@ impl Map {
         if matches!(created, Err(SysError { errno: libc::EPERM, .. })) && privilege::raise_memlock() {
             created = bpf::map_create(attr);
         }
-        Self::from_fd(created.map_err(|error| privilege::explain(error.into(), Need::Maps))?)
+        Self::from_fd(created.map_err(|error| match error.errno {
+            // It says no more than that: what was asked for may show why.
+            libc::EINVAL => Error::from(error).context(asked(config)),
+            _ => privilege::explain(error.into(), Need::Maps),
+        })?)
     }
 
     /// Opens a pinned map.
@@ -488,4 +492,12 @@ fn object_kind(fd: &OwnedFd) -> &'static str {
     } else {
         "BPF object of another kind"
     }
+}
+
+/// The numbers of a map, for messages.
+fn asked(config: &MapConfig<'_>) -> String {
+    let MapConfig { map_type: number, key_size, value_size, max_entries, map_flags, .. } = config;
+    let name = map_type::ALL.iter().find(|(_, known)| known == number);
+    let name = name.map_or_else(|| format!("type {number}"), |(name, _)| name.to_lowercase());
+    format!("{name} of {max_entries} entries, key {key_size} value {value_size} bytes, flags {map_flags:#x}")
 }

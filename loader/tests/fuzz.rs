@@ -10,6 +10,7 @@ mod common;
 #[allow(unreachable_pub, reason = "shared with the fuzzer")]
 mod targets;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::clang::compile_both;
@@ -22,8 +23,11 @@ use loader::spec::ObjectSpec;
 const RUNS: usize = 1000;
 /// No input may take longer, on a slow machine and without optimisation.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How far the process may grow over one target, in KiB: inputs have a few dozen.
-const GROWTH: u64 = 96 << 10;
+/// How far the process may grow over one input: so many KiB whatever it is, and so many for each KiB of it.
+const GROWTH: u64 = 4 << 10;
+const GROWTH_OF_INPUT: u64 = 64;
+/// One target at a time: the memory of the process is looked at.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// xorshift64*.
 struct Random(u64);
@@ -72,33 +76,47 @@ impl Random {
     }
 }
 
-/// The largest the process has been, in KiB.
-fn peak() -> u64 {
+/// A figure of the process's memory, in KiB: `VmRSS` now, `VmHWM` the most since [`forget_peak`].
+fn memory(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// See proc(5) on `clear_refs`.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// Feeds one input; a panic, a hang or too much memory is told with how to repeat it.
+fn feed(case: &str, input: &[u8], target: &impl Fn(&[u8])) {
+    forget_peak();
+    let (begin, before) = (Instant::now(), memory("VmRSS"));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| target(input)));
+    assert!(outcome.is_ok(), "{case}: panic");
+    assert!(begin.elapsed() < PATIENCE, "{case}: {:?}", begin.elapsed());
+    let (grown, allowed) =
+        (memory("VmHWM").saturating_sub(before), GROWTH + GROWTH_OF_INPUT * (input.len() as u64 >> 10));
+    assert!(grown <= allowed, "{case}: {grown} KiB more for {} bytes", input.len());
 }
 
 fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
     let seconds: Option<u64> = std::env::var("LOADER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let (start, before) = (Instant::now(), peak());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let start = Instant::now();
     let mut random = Random(match seconds {
         None => 0x0dd_ba11,
         Some(_) => u64::from(std::process::id()) << 20 | 1,
     });
-    seeds.iter().for_each(|seed| target(seed));
+    for (number, seed) in seeds.iter().enumerate() {
+        feed(&format!("{name}: seed {number}"), seed, &target);
+    }
     let mut runs = 0;
     while seconds.map_or(runs < RUNS, |seconds| start.elapsed() < Duration::from_secs(seconds)) {
-        let state = random.0;
-        let input = random.damage(seeds);
-        let begin = Instant::now();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| target(&input)));
-        assert!(outcome.is_ok(), "{name}: panic from state {state:#x}, run {runs}");
-        assert!(begin.elapsed() < PATIENCE, "{name}: {:?} from state {state:#x}", begin.elapsed());
+        let case = format!("{name}: from state {:#x}, run {runs}", random.0);
+        feed(&case, &random.damage(seeds), &target);
         runs += 1;
     }
-    let grown = peak().saturating_sub(before);
-    assert!(grown < GROWTH, "{name}: {grown} KiB more after {runs} runs");
 }
 
 /// What clang makes, or at least what the tests make themselves.
@@ -153,4 +171,15 @@ fn a_damaged_configuration_is_an_error_and_nothing_worse() {
     let seeds = ["CONFIG_X=y", "CONFIG_X=0x7fffffff", "CONFIG_X=\"text\"", "CONFIG_X=-1\nCONFIG_XY=m"];
     let seeds = seeds.map(|text| format!("# CONFIG_W is not set\n{text}\n").into_bytes());
     fuzz("kconfig", &seeds, |data| targets::kconfig(&types, data));
+}
+
+#[test]
+fn a_damaged_ring_is_an_error_and_nothing_worse() {
+    // Positions, then records: of 3 bytes, given up, of 5 bytes, one that is still written.
+    let words: [u64; 11] = [0, 72, 3, 0x00ab_cdef, 16 | 1 << 30, 7, 7, 5, 0x12_3456_789a, 1 << 31, 0];
+    let records: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut wrapped = [4088_u64, 4088 + 4096].map(u64::to_le_bytes).concat();
+    wrapped.resize(16 + 4096, 0xff);
+    wrapped[16 + 4088..].copy_from_slice(&4088_u64.to_le_bytes());
+    fuzz("ring", &[records, wrapped], targets::ring);
 }

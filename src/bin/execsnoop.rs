@@ -7,16 +7,16 @@ use std::process::ExitCode;
 
 use loader::spec::ObjectSpec;
 use loader::{Error, Result};
-use regex::bytes::Regex;
 use tracers::cli::{self, Common};
 use tracers::event::{Header, Wire, take, until_nul};
 use tracers::field::{Field, Value};
-use tracers::filter::{TaskFilter, pattern};
+use tracers::filter::TaskFilter;
 use tracers::format::args::{CommandLine, Style, leading};
 use tracers::format::path::push_components;
 use tracers::message::Failure;
 use tracers::output::json::Object;
 use tracers::output::table::Align::{Left, Right};
+use tracers::pattern::Pattern;
 use tracers::record;
 use tracers::tracer::{Hook, Tracer, Way};
 
@@ -33,11 +33,11 @@ pub(crate) struct Options {
     #[arg(short = 'P', long, value_name = "PID", value_parser = cli::id, help_heading = "Filters")]
     ppid: Option<u32>,
     /// Only commands whose name (PCOMM) matches this regular expression
-    #[arg(short = 'n', long, value_name = "REGEX", value_parser = pattern, help_heading = "Filters")]
-    name: Option<Regex>,
+    #[arg(short = 'n', long, value_name = "REGEX", value_parser = Pattern::parse, help_heading = "Filters")]
+    name: Option<Pattern>,
     /// Only lines, program and arguments joined by one blank, that match this regular expression
-    #[arg(short = 'l', long, value_name = "REGEX", value_parser = pattern, help_heading = "Filters")]
-    line: Option<Regex>,
+    #[arg(short = 'l', long, value_name = "REGEX", value_parser = Pattern::parse, help_heading = "Filters")]
+    line: Option<Pattern>,
 
     /// Show the name of the parent process
     #[arg(short = 'M', long, help_heading = "Columns")]

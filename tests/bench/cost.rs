@@ -28,21 +28,23 @@ const CALLS: usize = 200_000;
 
 /// What a round found; nanoseconds for each event.
 #[derive(Clone, Copy, Default)]
-struct Found {
+pub(crate) struct Found {
     took: Took,
-    programs: f64,
+    pub(crate) programs: f64,
     /// CPU time of the tool for each line of its output.
     tool: f64,
     /// Events that the tool did not show.
     lost: f64,
 }
 
-type Round = Result<Found, String>;
+pub(crate) type Round = Result<Found, String>;
 
 /// What is done while a tool runs, and what is then looked for in its output.
 #[derive(Clone, Copy)]
-enum Work {
+pub(crate) enum Work {
     Opens,
+    /// The same, each few of them by another thread.
+    OpensOfThreads,
     Execs,
     Nothing,
 }
@@ -51,6 +53,7 @@ impl Work {
     fn run(self, bench: &Bench) -> Took {
         match self {
             Self::Opens => bench.files.open_all(),
+            Self::OpensOfThreads => bench.files.open_by_threads(),
             Self::Execs => bench.program.run(EXECS),
             Self::Nothing => getppid(CALLS),
         }
@@ -58,7 +61,7 @@ impl Work {
 
     fn events(self, bench: &Bench) -> usize {
         match self {
-            Self::Opens => bench.files.count(),
+            Self::Opens | Self::OpensOfThreads => bench.files.count(),
             Self::Execs => EXECS,
             Self::Nothing => CALLS,
         }
@@ -66,7 +69,7 @@ impl Work {
 
     fn missing(self, bench: &Bench, output: &Path) -> f64 {
         match self {
-            Self::Opens => bench.files.missing(output),
+            Self::Opens | Self::OpensOfThreads => bench.files.missing(output),
             Self::Execs => bench.program.missing(output, EXECS),
             Self::Nothing => 0.0,
         }
@@ -84,7 +87,7 @@ fn run_time(programs: &BTreeSet<u32>) -> f64 {
     programs.iter().filter_map(one).sum()
 }
 
-fn round(bench: &Bench, tool: &Tool, work: Work) -> Round {
+pub(crate) fn round(bench: &Bench, tool: &Tool, work: Work) -> Round {
     let output = bench.work.join("output");
     let running = Running::to_file(tool.command(), &output)?;
     let before = running.cpu_time();
@@ -140,7 +143,7 @@ struct Case {
     shown: bool,
 }
 
-fn column(rounds: &[Round], figure: impl Fn(&Found) -> f64) -> Result<Sample, String> {
+pub(crate) fn column(rounds: &[Round], figure: impl Fn(&Found) -> f64) -> Result<Sample, String> {
     rounds.iter().map(|round| round.as_ref().map(&figure).map_err(Clone::clone)).collect()
 }
 

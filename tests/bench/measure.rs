@@ -9,6 +9,7 @@
 //! | `loading` | the kernel's types, loading of objects |
 //! | `cost` | what an open, an exec, an untraced system call costs; lost events |
 //! | `format` | events that one core decodes and prints |
+//! | `growth` | the cost of an open while sets, cgroups, buffers, threads get more |
 //! | `sets` | many members into a set |
 //!
 //! `sample` measures in turn, `report` writes the table, `tools` knows the peers, `process` watches a running one, `work`
@@ -28,6 +29,7 @@
 mod cost;
 mod empty;
 mod format;
+mod growth;
 mod lifecycle;
 mod loading;
 mod machine;
@@ -94,7 +96,7 @@ impl Bench {
 type Group = (&'static str, fn(&mut Bench));
 
 /// The groups of rows, in the order of the report.
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("lifecycle", |bench| {
         lifecycle::measure(bench, "execsnoop");
         lifecycle::measure(bench, "opensnoop");
@@ -114,6 +116,7 @@ const GROUPS: [Group; 6] = [
         format::measure::<Execsnoop>(bench);
         format::measure::<Opensnoop>(bench);
     }),
+    ("growth", growth::measure),
     ("sets", sets::measure),
 ];
 

@@ -49,7 +49,7 @@ pub enum Peek {
     Record,
     /// The producer gave this record up; skip it with [`RingPages::advance`].
     Discarded,
-    /// A length that cannot be: the ring is not what it claims to be.
+    /// A length or a position that cannot be: the ring is not what it claims to be.
     Corrupt,
 }
 
@@ -74,6 +74,10 @@ impl RingPages {
             Self { consumer, producer, page_size, size, position: 0, produced: 0, wrapped: Vec::new() };
         pages.position = pages.consumer_pos().load(Ordering::Relaxed);
         pages.produced = pages.position;
+        // Another process that maps the ring may have written anything there.
+        if !pages.position.is_multiple_of(8) {
+            return Err(invalid);
+        }
         Ok(pages)
     }
 
@@ -119,8 +123,7 @@ impl RingPages {
     /// Moves the reading position past the record without giving it back; see [`Self::advance`].
     pub fn step(&mut self) {
         if let (Peek::Record | Peek::Discarded, len) = self.state() {
-            let step = (len + RINGBUF_HDR_SIZE).next_multiple_of(8) as u64;
-            self.position = self.position.wrapping_add(step);
+            self.position = self.position.wrapping_add(step_over(len));
             self.wrapped.clear();
         }
     }
@@ -133,14 +136,18 @@ impl RingPages {
 
     /// What is at the reading position, and the length of the record there in bytes.
     fn state(&self) -> (Peek, usize) {
-        if self.position == self.produced {
+        let ahead = self.produced.wrapping_sub(self.position);
+        if ahead == 0 {
             return (Peek::Empty, 0);
+        }
+        if ahead > self.size as u64 || !ahead.is_multiple_of(8) {
+            return (Peek::Corrupt, 0);
         }
         let header = self.header().load(Ordering::Acquire);
         let len = (header & !(RINGBUF_DISCARD_BIT | RINGBUF_BUSY_BIT)) as usize;
         if header & RINGBUF_BUSY_BIT != 0 {
             (Peek::Busy, 0)
-        } else if len > self.size - RINGBUF_HDR_SIZE {
+        } else if step_over(len) > ahead {
             (Peek::Corrupt, 0)
         } else if header & RINGBUF_DISCARD_BIT != 0 {
             (Peek::Discarded, len)
@@ -199,4 +206,9 @@ impl RingPages {
         // is not written before `consumer_pos` moves, as above.
         unsafe { std::slice::from_raw_parts(self.producer.as_mut_ptr().wrapping_add(self.page_size), len) }
     }
+}
+
+/// From one header to the next, bytes; a length has 30 bits.
+fn step_over(len: usize) -> u64 {
+    (len + RINGBUF_HDR_SIZE).next_multiple_of(8) as u64
 }
