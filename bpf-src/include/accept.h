@@ -6,12 +6,14 @@
  *   fexit/inet_csk_accept          every way to accept, io_uring too; only accepts pay
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
- *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
+ *                                  of the host pays a little; io_uring and 32-bit callers are not seen. Where there is
+ *                                  socketcall(2), C libraries accept by that: sys_exit_socketcall is added.
  */
 #ifndef ACCEPT_H
 #define ACCEPT_H
 
 #include "sock.h"
+#include "syscall_regs.h"
 
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
@@ -57,5 +59,16 @@ int exit_accept4(const struct trace_event_raw_sys_exit *ctx)
 {
 	return exit_accept_call(ctx->ret);
 }
+
+#ifdef HAVE_SYSCALL_REGS
+SEC("?tracepoint/syscalls/sys_exit_socketcall")
+int accept_sockcall(const struct trace_event_raw_sys_exit *ctx)
+{
+	const struct pt_regs *regs = bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 call = ARGUMENT_0(regs);
+
+	return call == SOCKETCALL_ACCEPT || call == SOCKETCALL_ACCEPT4 ? exit_accept_call(ctx->ret) : 0;
+}
+#endif
 
 #endif

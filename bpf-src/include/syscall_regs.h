@@ -21,6 +21,9 @@
 
 #define RELOCATED __attribute__((preserve_access_index))
 
+/* First argument of socketcall(2), by which the C libraries of some architectures (s390x) make all calls on sockets. */
+enum { SOCKETCALL_CONNECT = 3, SOCKETCALL_ACCEPT = 5, SOCKETCALL_ACCEPT4 = 18 };
+
 #if defined(__TARGET_ARCH_x86)
 #define HAVE_SYSCALL_REGS
 #define TS_COMPAT 2 /* thread_info.status */

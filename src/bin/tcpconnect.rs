@@ -99,7 +99,7 @@ const EARLY_FAILURES: Hook = Hook {
             name: "tracepoint/sys_enter_connect, sys_exit_connect",
             // The exit first: an entry that is seen leaves something for its exit to take away.
             programs: &["exit_connect", "enter_connect"],
-            optional: &[],
+            optional: &["exit_sockcall", "enter_sockcall"],
         },
     ],
 };
