@@ -1,5 +1,6 @@
 //! Compiles the kernel side: every `bpf-src/NAME.bpf.c` becomes `$OUT_DIR/NAME.bpf.o`, which the tracer NAME embeds with
-//! `include_bytes!(concat!(env!("OUT_DIR"), "/NAME.bpf.o"))`. A new program file needs no change here.
+//! `include_bytes!(concat!(env!("OUT_DIR"), "/NAME.bpf.o"))`. A new program file needs no change here. It is also the build
+//! script of the package `nsmap`, whose program files are in `bpf-src/nsmap`.
 //!
 //! In: the C files and headers beside this file, the target's architecture and byte order from cargo, and the
 //! environment variables CLANG and LLVM_STRIP. Out: one object for each program file.
@@ -10,7 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SOURCE_DIR: &str = "bpf-src";
 const SUFFIX: &str = ".bpf.c";
 
 fn main() {
@@ -22,25 +22,29 @@ fn main() {
 }
 
 fn build() -> Result<(), Box<dyn Error>> {
-    // A directory: cargo then watches every file below it.
-    println!("cargo::rerun-if-changed={SOURCE_DIR}");
+    let own = env::var("CARGO_PKG_NAME")? == "nsmap";
+    let source_dir = Path::new(if own { "../bpf-src/nsmap" } else { "bpf-src" });
+    let include_dir = if own { "../include" } else { "include" };
+    // Directories: cargo then watches every file below them.
+    println!("cargo::rerun-if-changed={}", source_dir.display());
+    println!("cargo::rerun-if-changed={}", source_dir.join(include_dir).display());
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rerun-if-env-changed=LLVM_STRIP");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     let strip = env::var("LLVM_STRIP").unwrap_or_else(|_| strip_beside(&clang));
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    for name in program_files()? {
+    for name in program_files(source_dir)? {
         let object = out_dir.join(format!("{}.o", name.trim_end_matches(".c")));
-        compile(&clang, &name, &object)?;
+        compile(&clang, source_dir, include_dir, &name, &object)?;
         strip_dwarf(&strip, &object);
     }
     Ok(())
 }
 
 /// The names of the program files, sorted: the same tree builds in the same order.
-fn program_files() -> Result<Vec<String>, Box<dyn Error>> {
+fn program_files(source_dir: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(SOURCE_DIR)? {
+    for entry in fs::read_dir(source_dir)? {
         let name = entry?.file_name();
         if let Some(name) = name.to_str().filter(|name| name.ends_with(SUFFIX)) {
             names.push(name.to_owned());
@@ -50,21 +54,27 @@ fn program_files() -> Result<Vec<String>, Box<dyn Error>> {
     Ok(names)
 }
 
-fn compile(clang: &str, source: &str, object: &Path) -> Result<(), Box<dyn Error>> {
+fn compile(
+    clang: &str,
+    source_dir: &Path,
+    include_dir: &str,
+    source: &str,
+    object: &Path,
+) -> Result<(), Box<dyn Error>> {
     let status = Command::new(clang)
         // Relative names: the line information in the object then names no directory of this machine.
-        .current_dir(SOURCE_DIR)
+        .current_dir(source_dir)
         .args(["-target", bpf_target()?, bpf_arch()?.as_str()])
         // -g: BTF. v3 adds 32-bit ALU and jump instructions: less code, and ranges the verifier can follow. Kernels
         // have had both since 5.1. It also lets clang use atomics of 5.12, so those may not be written in the C files.
         .args(["-g", "-O2", "-mcpu=v3", "-std=gnu11"])
         .args(["-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-fdebug-compilation-dir=."])
-        .args(["-Iinclude", "-c", source, "-o"])
+        .args(["-I", include_dir, "-c", source, "-o"])
         .arg(object)
         .status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{clang}` could not compile {SOURCE_DIR}/{source} ({status})").into()),
+        Ok(status) => Err(format!("`{clang}` could not compile {}/{source} ({status})", source_dir.display()).into()),
         Err(error) => Err(format!(
             "`{clang}` cannot be run ({error}): install it (Debian, Ubuntu: apt-get install clang; Fedora: dnf install \
              clang), or name another one in the environment variable CLANG"

@@ -30,8 +30,48 @@
 #include "open_record.h"
 #include "syscall_regs.h"
 
+/* ---- which system call it is ------------------------------------------------------------------------------------ */
+
+#ifdef HAVE_SYSCALL_REGS
+ALWAYS_INLINE u32 open_of_64(u32 number)
+{
+	if (number == (u32)NR_OPENAT)
+		return OPEN_BY_OPENAT;
+	if (number == (u32)NR_OPEN)
+		return OPEN_BY_OPEN;
+	if (number == (u32)NR_OPENAT2)
+		return OPEN_BY_OPENAT2;
+	return number == (u32)NR_CREAT ? OPEN_BY_CREAT : 0;
+}
+
+ALWAYS_INLINE u32 open_of_32(u32 number)
+{
+	if (number == NR32_OPENAT)
+		return OPEN_BY_OPENAT;
+	if (number == NR32_OPEN)
+		return OPEN_BY_OPEN;
+	if (number == NR_OPENAT2)
+		return OPEN_BY_OPENAT2;
+	return number == NR32_CREAT ? OPEN_BY_CREAT : 0;
+}
+#endif
+
+/* Of the current task, which is inside of it. */
+ALWAYS_INLINE u32 current_open(void)
+{
+#ifdef HAVE_SYSCALL_REGS
+	if (core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		const struct pt_regs *regs = bpf_task_pt_regs(bpf_get_current_task_btf());
+		u32 number = SYSCALL_NUMBER(regs);
+
+		return IS_32BIT() ? open_of_32(number) : open_of_64(number);
+	}
+#endif
+	return 0;
+}
+
 /* Sends the record of a call that is over, if it is wanted. */
-ALWAYS_INLINE int report_call(struct open_call *call, s32 ret)
+ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call)
 {
 	struct event_header who = {};
 	struct open_scratch *buffer;
@@ -42,8 +82,10 @@ ALWAYS_INLINE int report_call(struct open_call *call, s32 ret)
 	buffer = scratch_of(SLOT_SYSCALL);
 	if (!buffer)
 		return 0;
+	if (in_call)
+		call->bits |= current_open();
 	begin_open(&buffer->event, &who, call, ret);
-	note_name(&buffer->event, bpf_probe_read_user_str(buffer->event.data, NAME_READ, call->name));
+	read_name(&buffer->event, call->name, ret);
 	finish_open(buffer, SLOT_SYSCALL);
 	return 0;
 }
@@ -55,6 +97,7 @@ ALWAYS_INLINE void read_how(struct open_call *call, const void *how)
 	/* The size argument may be larger for newer kernels, never smaller. */
 	if (bpf_probe_read_user(words, sizeof(words), how))
 		call->bits |= OPEN_HOW_FAULT;
+	call->how = 0;
 	call->flags = (u32)words[0];
 	call->mode = (u32)words[1];
 	call->resolve = (u32)words[2];
@@ -79,7 +122,7 @@ int exit_openat2(const u64 *ctx)
 		.resolve = (u32)how->resolve,
 	};
 
-	return report_call(&call, (s32)ctx[3]);
+	return report_call(&call, (s32)ctx[3], true);
 }
 
 /* ---- io_uring --------------------------------------------------------------------------------------------------- */
@@ -138,6 +181,7 @@ int ring_enter(const u64 *ctx)
 	saved->call.flags = (u32)core_get(open, how.flags);
 	saved->call.mode = (u32)core_get(open, how.mode);
 	saved->call.resolve = (u32)core_get(open, how.resolve);
+	saved->call.how = 0;
 	saved->call.bits = OPEN_IO_URING | (core_get(open, file_slot) ? OPEN_FIXED_FILE : 0);
 	canonical(&saved->call);
 	saved->size = (s32)bpf_probe_read_kernel_str(saved->name, NAME_READ, core_get(filename_of(open), name));
@@ -183,57 +227,46 @@ int ring_exit(const u64 *ctx)
 /* ---- each return from a system call ----------------------------------------------------------------------------- */
 
 #ifdef HAVE_SYSCALL_REGS
-ALWAYS_INLINE int report_64(const struct pt_regs *regs, u32 number, s32 ret)
+ALWAYS_INLINE int report_64(const struct pt_regs *regs, u32 syscall, s32 ret)
 {
-	struct open_call call = {.dirfd = AT_FDCWD};
+	struct open_call call = {.dirfd = AT_FDCWD, .bits = syscall};
 
-	if (number == (u32)NR_OPENAT || number == (u32)NR_OPENAT2) {
+	if (syscall == OPEN_BY_OPENAT || syscall == OPEN_BY_OPENAT2) {
 		call.dirfd = (s32)ARGUMENT_0(regs);
 		call.name = (const char *)ARGUMENT_1(regs);
 		call.flags = (u32)ARGUMENT_2(regs);
 		call.mode = (u32)ARGUMENT_3(regs);
-		if (number == (u32)NR_OPENAT2)
+		if (syscall == OPEN_BY_OPENAT2)
 			read_how(&call, (const void *)ARGUMENT_2(regs));
 	} else {
-		bool creat = number == (u32)NR_CREAT;
+		bool creat = syscall == OPEN_BY_CREAT;
 
 		call.name = (const char *)ARGUMENT_0(regs);
 		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1(regs);
 		call.mode = (u32)(creat ? ARGUMENT_1(regs) : ARGUMENT_2(regs));
 	}
-	return report_call(&call, ret);
+	return report_call(&call, ret, false);
 }
 
-ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 number, s32 ret)
+ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 syscall, s32 ret)
 {
-	struct open_call call = {.dirfd = AT_FDCWD};
+	struct open_call call = {.dirfd = AT_FDCWD, .bits = syscall};
 
-	if (number == NR32_OPENAT || number == NR_OPENAT2) {
+	if (syscall == OPEN_BY_OPENAT || syscall == OPEN_BY_OPENAT2) {
 		call.dirfd = (s32)ARGUMENT_0_32(regs);
 		call.name = (const char *)(u64)(u32)ARGUMENT_1_32(regs);
 		call.flags = (u32)ARGUMENT_2_32(regs);
 		call.mode = (u32)ARGUMENT_3_32(regs);
-		if (number == NR_OPENAT2)
+		if (syscall == OPEN_BY_OPENAT2)
 			read_how(&call, (const void *)(u64)(u32)ARGUMENT_2_32(regs));
 	} else {
-		bool creat = number == NR32_CREAT;
+		bool creat = syscall == OPEN_BY_CREAT;
 
 		call.name = (const char *)(u64)(u32)ARGUMENT_0_32(regs);
 		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1_32(regs);
 		call.mode = (u32)(creat ? ARGUMENT_1_32(regs) : ARGUMENT_2_32(regs));
 	}
-	return report_call(&call, ret);
-}
-
-ALWAYS_INLINE bool is_open_64(u32 number)
-{
-	return number == (u32)NR_OPENAT || number == (u32)NR_OPEN || number == (u32)NR_OPENAT2 ||
-	       number == (u32)NR_CREAT;
-}
-
-ALWAYS_INLINE bool is_open_32(u32 number)
-{
-	return number == NR32_OPENAT || number == NR32_OPEN || number == NR_OPENAT2 || number == NR32_CREAT;
+	return report_call(&call, ret, false);
 }
 
 SEC("tp_btf/sys_exit")
@@ -243,11 +276,11 @@ int exit_syscall(const u64 *ctx)
 	u32 number = SYSCALL_NUMBER(regs);
 	s32 ret = (s32)ctx[1];
 
-	if ((!is_open_64(number) && !is_open_32(number)) || !ids_wanted())
+	if ((!open_of_64(number) && !open_of_32(number)) || !ids_wanted())
 		return 0;
 	if (IS_32BIT())
-		return is_open_32(number) ? report_32(regs, number, ret) : 0;
-	return is_open_64(number) ? report_64(regs, number, ret) : 0;
+		return open_of_32(number) ? report_32(regs, open_of_32(number), ret) : 0;
+	return open_of_64(number) ? report_64(regs, open_of_64(number), ret) : 0;
 }
 #endif
 
@@ -264,12 +297,14 @@ struct {
 	__type(value, struct open_call);
 } calls SEC(".maps");
 
-ALWAYS_INLINE int enter_call(const struct open_call *call)
+/* What is not wanted for sure is not stored: then it costs what asking costs, and one lookup at the exit. */
+ALWAYS_INLINE int enter_call(struct open_call *call)
 {
 	u64 caller = bpf_get_current_pid_tgid();
 	struct event_header who = {};
 
-	if (ids_wanted() && tree_wanted() && wanted(&who) && bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
+	canonical(call);
+	if (ids_wanted() && call_wanted(&who, call) && bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
 		count_lost();
 	return 0;
 }
@@ -277,16 +312,19 @@ ALWAYS_INLINE int enter_call(const struct open_call *call)
 ALWAYS_INLINE int exit_call(const struct trace_event_raw_sys_exit *ctx, bool has_how)
 {
 	u64 caller = bpf_get_current_pid_tgid();
-	struct open_call *found = bpf_map_lookup_elem(&calls, &caller);
+	struct open_call *found;
 	struct open_call call;
 
+	if (!ids_wanted())
+		return 0;
+	found = bpf_map_lookup_elem(&calls, &caller);
 	if (!found)
 		return 0;
 	call = *found; /* the element may be used again once it is deleted */
 	bpf_map_delete_elem(&calls, &caller);
 	if (has_how)
 		read_how(&call, (const void *)(u64)call.how);
-	return report_call(&call, (s32)ctx->ret);
+	return report_call(&call, (s32)ctx->ret, false);
 }
 
 SEC("?tracepoint/syscalls/sys_enter_open")
@@ -297,6 +335,7 @@ int enter_open(const struct trace_event_raw_sys_enter *ctx)
 		.dirfd = AT_FDCWD,
 		.flags = (u32)ctx->args[1],
 		.mode = (u32)ctx->args[2],
+		.bits = OPEN_BY_OPEN,
 	};
 
 	return enter_call(&call);
@@ -310,6 +349,7 @@ int enter_creat(const struct trace_event_raw_sys_enter *ctx)
 		.dirfd = AT_FDCWD,
 		.flags = O_CREAT_BIT | O_WRONLY_TRUNC,
 		.mode = (u32)ctx->args[1],
+		.bits = OPEN_BY_CREAT,
 	};
 
 	return enter_call(&call);
@@ -323,6 +363,7 @@ int enter_openat(const struct trace_event_raw_sys_enter *ctx)
 		.dirfd = (s32)ctx->args[0],
 		.flags = (u32)ctx->args[2],
 		.mode = (u32)ctx->args[3],
+		.bits = OPEN_BY_OPENAT,
 	};
 
 	return enter_call(&call);
@@ -335,6 +376,7 @@ int enter_openat2(const struct trace_event_raw_sys_enter *ctx)
 		.name = (const char *)ctx->args[1],
 		.dirfd = (s32)ctx->args[0],
 		.how = ctx->args[2],
+		.bits = OPEN_BY_OPENAT2,
 	};
 
 	return enter_call(&call);

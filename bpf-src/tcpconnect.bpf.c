@@ -10,8 +10,10 @@
  *                                  attempt that has lasted long enough by then is reported as pending.
  *   failures before the first packet (no route, no port, not allowed), best first:
  *     fexit/tcp_v4_connect, tcp_v6_connect     only traced functions pay
+ *     kprobe and kretprobe of the same         likewise, some more; arguments are kept from one to the other
  *     tracepoint syscalls:sys_enter_connect and sys_exit_connect     each system call of the host pays a little. Where there
  *                                  is socketcall(2), C libraries connect by that: its tracepoints are added.
+ *   DNS answers that tasks receive, if wanted: those of dns.h
  *
  * Misses: attempts that began before the tool. Failures before the first packet of a connect that is not connect(2), or
  * that seccomp or a security module forbids: the system call tracepoints do not see io_uring, TCP fast open by sendto(2)
@@ -19,6 +21,7 @@
  * the kernel chooses later.
  */
 #include "core_read.h"
+#include "dns.h"
 #include "event.h"
 #include "filter.h"
 #include "helpers.h"
@@ -92,7 +95,10 @@ ALWAYS_INLINE void report(struct tcp_event *event, u32 result, s32 error)
 
 /* ---- failures before the first packet --------------------------------------------------------------------------- */
 
-/* Of the calls of connect(2) that are going on, by pid_tgid: where to. The exit takes it out. */
+/*
+ * Of the calls of connect(2), or of the functions below it, that are going on, by pid_tgid: where to. The exit takes it
+ * out; one that the kernel does not report is overwritten by the thread's next call.
+ */
 struct connect_call {
 	struct sock *sk;
 	u8 address[28]; /* struct sockaddr_in or sockaddr_in6 */
@@ -178,6 +184,78 @@ int exit_v6_connect(const u64 *ctx)
 #define SOCKADDR_IN_SIZE 16
 #define SOCKADDR_IN6_SIZE 24 /* without the scope, which is optional */
 
+ALWAYS_INLINE void keep_call(const struct connect_call *call)
+{
+	u64 caller = bpf_get_current_pid_tgid();
+
+	if (bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
+		count_untracked();
+}
+
+/* Takes out what the current task's call was kept as; false if there is none. */
+ALWAYS_INLINE bool take_call(struct connect_call *call)
+{
+	u64 caller = bpf_get_current_pid_tgid();
+	struct connect_call *found = bpf_map_lookup_elem(&calls, &caller);
+
+	if (!found)
+		return false;
+	*call = *found; /* the element may be used again once it is deleted */
+	bpf_map_delete_elem(&calls, &caller);
+	return true;
+}
+
+#ifdef HAVE_SYSCALL_REGS
+/* An IPv6 socket comes through both functions for a mapped address: what counts is that of its own family. */
+ALWAYS_INLINE int call_function(const struct pt_regs *regs, u16 family, u32 size)
+{
+	struct connect_call call = {.sk = (struct sock *)FUNCTION_ARGUMENT_0(regs)};
+	struct event_header who = {};
+
+	if (core_get(call.sk, __sk_common.skc_family) != family || !wanted(&who))
+		return 0;
+	bpf_probe_read_kernel(call.address, size, (const void *)FUNCTION_ARGUMENT_1(regs));
+	keep_call(&call);
+	return 0;
+}
+
+ALWAYS_INLINE int return_function(const struct pt_regs *regs, u16 family)
+{
+	u64 caller = bpf_get_current_pid_tgid();
+	struct connect_call *found = bpf_map_lookup_elem(&calls, &caller);
+	s32 ret = (s32)FUNCTION_RESULT(regs);
+	struct connect_call call;
+
+	if (found && core_get(found->sk, __sk_common.skc_family) == family && take_call(&call) && ret < 0)
+		fail_early(call.sk, call.address, -ret);
+	return 0;
+}
+
+SEC("?kprobe/tcp_v4_connect")
+int call_v4_connect(const struct pt_regs *ctx)
+{
+	return call_function(ctx, AF_INET, SOCKADDR_IN_SIZE);
+}
+
+SEC("?kprobe/tcp_v6_connect")
+int call_v6_connect(const struct pt_regs *ctx)
+{
+	return call_function(ctx, AF_INET6, sizeof(((struct connect_call *)0)->address));
+}
+
+SEC("?kretprobe/tcp_v4_connect")
+int ret_v4_connect(const struct pt_regs *ctx)
+{
+	return return_function(ctx, AF_INET);
+}
+
+SEC("?kretprobe/tcp_v6_connect")
+int ret_v6_connect(const struct pt_regs *ctx)
+{
+	return return_function(ctx, AF_INET6);
+}
+#endif
+
 /* Reads the address that the caller gives; false if it is no internet address. */
 ALWAYS_INLINE bool read_address(struct connect_call *call, const void *address, u32 size)
 {
@@ -198,7 +276,6 @@ ALWAYS_INLINE bool read_address(struct connect_call *call, const void *address, 
 /* connect(2) begins */
 ALWAYS_INLINE int begin_call(u64 fd, u64 address, u64 size)
 {
-	u64 caller = bpf_get_current_pid_tgid();
 	struct connect_call call = {};
 	struct event_header who = {};
 	struct socket *socket = socket_of((u32)fd);
@@ -209,23 +286,18 @@ ALWAYS_INLINE int begin_call(u64 fd, u64 address, u64 size)
 	call.sk = core_get(socket, sk);
 	if (!(is_tcp(call.sk) || is_multipath(call.sk)) || !wanted(&who))
 		return 0;
-	if (read_address(&call, (const void *)address, (u32)size) &&
-	    bpf_map_update_elem(&calls, &caller, &call, BPF_ANY))
-		count_untracked();
+	if (read_address(&call, (const void *)address, (u32)size))
+		keep_call(&call);
 	return 0;
 }
 
 /* and returns, if it has begun */
 ALWAYS_INLINE int end_call(long ret)
 {
-	u64 caller = bpf_get_current_pid_tgid();
-	struct connect_call *found = bpf_map_lookup_elem(&calls, &caller);
 	struct connect_call call;
 
-	if (!found)
+	if (!take_call(&call))
 		return 0;
-	call = *found; /* the element may be used again once it is deleted */
-	bpf_map_delete_elem(&calls, &caller);
 	/* EINPROGRESS: TCP fast open defers the connect to the first data. */
 	if (ret < 0 && ret != -EINPROGRESS && !call.begun)
 		fail_early(call.sk, call.address, (s32)-ret);

@@ -205,6 +205,10 @@ pub enum Value<'a> {
     SinceStart(u64),
     /// An internet address; in the table with its link, where one is needed to reach it.
     Address(Address),
+    /// A name that is safe for a terminal, of so many nanoseconds ago, which only the table shows and only if it is long.
+    Name(&'a str, u64),
+    /// Text of our own in the table; nothing in JSON.
+    Remark(&'static str),
     /// A span of nanoseconds: milliseconds in the table, raw in JSON.
     Span(u64),
     /// The container of a task, looked up when it is shown.
@@ -254,6 +258,8 @@ impl Value<'_> {
             },
             Value::Address(address) => address.push_with_scope(out),
             Value::Span(nanos) => push_millis(out, nanos),
+            Value::Name(name, age) => push_name(out, name, age),
+            Value::Remark(text) => out.extend_from_slice(text.as_bytes()),
             Value::Command(command) => command.push_row(out),
         }
     }
@@ -261,7 +267,7 @@ impl Value<'_> {
     /// Adds the value under `key` to an object.
     pub fn push_json(&self, object: &mut Object<'_>, key: &str, context: &mut Context) {
         match *self {
-            Value::Unknown | Value::Known(0) | Value::Octal(None, _) => object.null(key),
+            Value::Unknown | Value::Known(0) | Value::Octal(None, _) | Value::Remark(_) => object.null(key),
             Value::Octal(Some(bits), _) => object.u64(key, bits.into()),
             Value::Path(path) if path.fault || path.stand_in => object.null(key),
             Value::Path(path) => object.text(key, path.text),
@@ -272,6 +278,7 @@ impl Value<'_> {
             Value::Signed(value) => object.i64(key, value),
             Value::Bool(value) => object.bool(key, value),
             Value::Text(text) => object.text(key, text),
+            Value::Name(name, _) => object.text(key, name.as_bytes()),
             Value::Word(word) => object.text(key, word.as_bytes()),
             Value::ErrorName(ret) if ret >= 0 => object.null(key),
             Value::ErrorName(ret) => quoted(object.key(key), |out| push_error_name(out, ret)),
@@ -302,6 +309,18 @@ fn push_error_name(out: &mut Vec<u8>, ret: i32) {
         Errno::UnknownErrno => write!(out, "E{}", ret.unsigned_abs()),
         errno => write!(out, "{errno:?}"),
     };
+}
+
+/// From which age on a name is shown with it, as BCC's tcpconnect does.
+const LONG_AGO: u64 = 100_000_000;
+
+fn push_name(out: &mut Vec<u8>, name: &str, age: u64) {
+    out.extend_from_slice(name.as_bytes());
+    if age > LONG_AGO {
+        out.extend_from_slice(b" (");
+        push_millis(out, age);
+        out.extend_from_slice(b"ms)");
+    }
 }
 
 /// The columns that the user's options show, in order.
@@ -361,6 +380,15 @@ impl<T: Tracer> Keys<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_shown_with_its_age_if_that_is_long() {
+        for (age, expected) in [(0, "a"), (100_000_000, "a"), (1_234_567_890, "a (1234.567ms)")] {
+            let mut out = Vec::new();
+            push_name(&mut out, "a", age);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn a_negative_return_value_has_the_name_of_its_error() {

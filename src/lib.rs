@@ -13,6 +13,7 @@
 //! | life cycle, errors | [`tracer`], [`signals`], [`message`] |
 //! | what the tcp tools share | [`tcp`] |
 //! | a command to trace | [`command`] |
+//! | what a DNS answer says | [`dns`] |
 //!
 //! # To add a tracer
 //!
@@ -26,6 +27,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod dns;
 pub mod event;
 pub mod field;
 pub mod filter;

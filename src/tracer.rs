@@ -71,6 +71,8 @@ pub trait Tracer: Sized + 'static {
     const RECORD: &'static str;
     /// The fixed part of a record.
     type Record: Wire;
+    /// Bytes of the smallest record; less than [`Tracer::Record`] has where there are records of another kind.
+    const SMALLEST: usize = <Self::Record as Wire>::SIZE;
     /// The tool's own options.
     type Options: clap::Args;
     /// Buffers that decoding reuses.
@@ -83,7 +85,7 @@ pub trait Tracer: Sized + 'static {
     /// What to attach for these options.
     fn hooks(&self) -> Vec<Hook>;
     /// Adds the tool's own restrictions to those of the uniform options.
-    fn restrict(&self, filter: &mut TaskFilter);
+    fn restrict(&self, _: &mut TaskFilter) {}
     /// Edits the object before it is loaded: the tool's own globals and maps.
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()>;
     /// The uniform options, as given to [`Tracer::new`].
@@ -227,24 +229,24 @@ fn load<T: Tracer>(tracer: &T, common: &Common, messages: Messages) -> Result<Ob
 /// The object as it is to be loaded, sets apart. Needs no privilege and no kernel.
 pub fn prepare<T: Tracer>(tracer: &T, filter: &TaskFilter) -> Result<ObjectSpec> {
     let mut spec = ObjectSpec::parse(T::OBJECT).context("read the built-in BPF object")?;
-    check_contract::<T>(&spec)?;
+    check_record::<T::Record>(&spec, T::RECORD)?;
     filter.apply(&mut spec)?;
     set_ring_size(&mut spec, tracer.common().buffer_size)?;
     tracer.configure(&mut spec)?;
     Ok(spec)
 }
 
-/// The C struct is the truth: nothing is loaded when this program would read its records wrongly.
-fn check_contract<T: Tracer>(spec: &ObjectSpec) -> Result<()> {
+/// The C struct is the truth: nothing is loaded when this program would read records of this name wrongly.
+pub fn check_record<R: Wire>(spec: &ObjectSpec, name: &str) -> Result<()> {
     let btf = spec.btf.as_ref().ok_or_else(|| Error::invalid("the built-in BPF object has no BTF"))?;
-    let layout = btf.struct_layout(T::RECORD)?;
+    let layout = btf.struct_layout(name)?;
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let members = layout.fields.into_iter().map(|field| Member {
         path: field.path,
         offset: number(field.offset),
         size: number(field.size),
     });
-    check_layout::<T::Record>(T::RECORD, number(layout.size), members)
+    check_layout::<R>(name, number(layout.size), members)
 }
 
 fn set_ring_size(spec: &mut ObjectSpec, size: Option<u32>) -> Result<()> {
@@ -464,7 +466,7 @@ impl<T: Tracer> Run<T> {
     /// Prints what the ring holds now, unless the end is one after which no more is wanted. While programs are attached,
     /// more may come than can ever be printed: the bound is how many records fit in the bytes that wait.
     fn empty(&mut self, end: &mut End) -> Result<()> {
-        let smallest = u64::try_from(T::Record::SIZE).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER);
+        let smallest = u64::try_from(T::SMALLEST).unwrap_or(u64::MAX).saturating_add(RECORD_HEADER);
         let mut left = self.ring.pending() / smallest + 1;
         while matches!(end, End::Signal | End::Duration | End::Command) && left > 0 {
             if self.drain(&mut left)? == Drained::Empty {

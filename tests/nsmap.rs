@@ -1,7 +1,8 @@
 //! nsmap as a user meets it: sets are made, filled, shown and removed on a bpffs of the test's own.
 //!
 //! What is tested where: `sets` making and removing sets; `members` what goes into them and comes out; `ids` what numbers
-//! things have; `refusals` what it will not do. What sets do to a tracer is in `tests/execsnoop/filters.rs`.
+//! things have; `refusals` what it will not do; `containers` following real ones; `stale` members whose namespace is gone.
+//! What sets do to a tracer is in `tests/execsnoop/filters.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,8 @@
 
 mod common;
 
+#[path = "nsmap/containers.rs"]
+mod containers;
 #[path = "nsmap/ids.rs"]
 mod ids;
 #[path = "nsmap/members.rs"]
@@ -20,6 +23,8 @@ mod members;
 mod refusals;
 #[path = "nsmap/sets.rs"]
 mod sets;
+#[path = "nsmap/stale.rs"]
+mod stale;
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -125,7 +125,7 @@ fn verbose_rows_have_words_and_numbers_for_it() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcptracer"));
-    for hook in scene.hooks(&["fexit", "tracepoint"]) {
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let (client, server) = pair("::1");
         transfer(&server, &client, 19);
@@ -316,7 +316,7 @@ fn a_multipath_connection_is_one_connection() {
     let scene = or_skip!(Scene::new("tcptracer"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(listener) = make() else {
-        return skip(&Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("MPTCP"));
     };
     listener.bind(&loopback(0)).unwrap();
     listener.listen(16).unwrap();

@@ -2,8 +2,13 @@
 /*
  * The hooks on accept, for the tools that include this: each calls accepted(), which is theirs.
  *
- * In: the return of accept in the task that accepted. Out: the TCP socket that it got.
- *   fexit/inet_csk_accept          every way to accept, io_uring too; only accepts pay
+ * In: the task that accepts, when it has got a connection. Out: that TCP socket.
+ *   fentry/security_sock_graft     where the socket is given to the task, in every way to accept, io_uring too; only accepts
+ *                                  pay. A call that was waiting when the tool started comes through here, too. (Kernels
+ *                                  with CONFIG_SECURITY_NETWORK, which is all that have SELinux or AppArmor.)
+ *   fexit/inet_csk_accept          the same but for calls that were waiting: those do not return through it
+ *   kprobe/security_sock_graft     as its fentry, for some more
+ *   kretprobe/inet_csk_accept      as its fexit; and of calls that wait at a time the kernel follows a limited number
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
  *                                  of the host pays a little; io_uring and 32-bit callers are not seen. Where there is
@@ -18,6 +23,21 @@
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
 
+ALWAYS_INLINE int took(struct sock *sk)
+{
+	if (sk)
+		sk = tcp_under(sk);
+	if (sk)
+		accepted(sk);
+	return 0;
+}
+
+SEC("?fentry/security_sock_graft")
+int enter_graft(const u64 *ctx)
+{
+	return took((struct sock *)ctx[0]);
+}
+
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)
 {
@@ -31,21 +51,28 @@ int exit_csk_accept(const u64 *ctx)
 		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(sk) : "r"(ctx));
 	else
 		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(sk) : "r"(ctx));
-	if (sk)
-		sk = tcp_under(sk);
-	if (sk)
-		accepted(sk);
-	return 0;
+	return took(sk);
 }
+
+#ifdef HAVE_SYSCALL_REGS
+SEC("?kprobe/security_sock_graft")
+int call_graft(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_ARGUMENT_0(ctx));
+}
+
+SEC("?kretprobe/inet_csk_accept")
+int ret_csk_accept(const struct pt_regs *ctx)
+{
+	return took((struct sock *)FUNCTION_RESULT(ctx));
+}
+#endif
 
 ALWAYS_INLINE int exit_accept_call(long ret)
 {
 	struct socket *socket = ret < 0 ? NULL : socket_of((u32)ret);
-	struct sock *sk = socket ? tcp_under(core_get(socket, sk)) : NULL;
 
-	if (sk)
-		accepted(sk);
-	return 0;
+	return took(socket ? core_get(socket, sk) : NULL);
 }
 
 SEC("?tracepoint/syscalls/sys_exit_accept")

@@ -29,6 +29,8 @@
 #define FIELD_EXISTS 2
 #define core_field_exists(type, field) ((bool)__builtin_preserve_field_info(((type *)0)->field, FIELD_EXISTS))
 #define core_enum_value_exists(type, value) ((bool)__builtin_preserve_enum_value(*(type *)value, 0))
+/* The number that the running kernel has for it. */
+#define core_enum_value(type, value) ((u64)__builtin_preserve_enum_value(*(type *)value, 1))
 #define FIELD_BYTE_OFFSET 0
 #define core_field_offset(type, field) ((u64)__builtin_preserve_field_info(((type *)0)->field, FIELD_BYTE_OFFSET))
 

@@ -84,6 +84,19 @@ ALWAYS_INLINE u64 wakeup_flags(void *ring)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/* Hands a record over; false if there was no room for it. */
+ALWAYS_INLINE bool try_send(void *ring, const void *record, u64 size)
+{
+	return bpf_ringbuf_output(ring, record, size, wakeup_flags(ring)) == 0;
+}
+
+/* The same; one that finds no room is counted. */
+ALWAYS_INLINE void send(void *ring, const void *record, u64 size)
+{
+	if (!try_send(ring, record, size))
+		count_lost();
+}
+
 /* Fills what filter.h leaves open: when, where, which event, and the current task's comm. */
 ALWAYS_INLINE void stamp(struct event_header *header, u32 kind)
 {

@@ -215,7 +215,7 @@ ALWAYS_INLINE void begin_args(struct exec_scratch *buffer, u64 from)
 }
 
 /* Sends what is in the buffer with at most `args` bytes of arguments. */
-ALWAYS_INLINE bool send(struct exec_scratch *buffer, u32 args)
+ALWAYS_INLINE bool try_send_exec(struct exec_scratch *buffer, u32 args)
 {
 	u32 size;
 
@@ -223,7 +223,7 @@ ALWAYS_INLINE bool send(struct exec_scratch *buffer, u32 args)
 	if (args > args_budget)
 		args = args_budget;
 	size = (u32)sizeof(struct exec_event) + args_start(buffer) + args;
-	return bpf_ringbuf_output(&events, &buffer->event, size, wakeup_flags(&events)) == 0;
+	return try_send(&events, &buffer->event, size);
 }
 
 #define SHORT_ARGS 512 /* bytes of arguments that a record keeps when the whole does not fit */
@@ -232,12 +232,12 @@ ALWAYS_INLINE bool send(struct exec_scratch *buffer, u32 args)
 ALWAYS_INLINE void finish_record(struct exec_scratch *buffer)
 {
 	u32 args = buffer->event.args_len;
-	bool sent = send(buffer, args);
+	bool sent = try_send_exec(buffer, args);
 
 	if (!sent && args > SHORT_ARGS) {
 		buffer->event.args_len = SHORT_ARGS;
 		buffer->event.flags |= EXEC_ARGS_CUT;
-		sent = send(buffer, SHORT_ARGS);
+		sent = try_send_exec(buffer, SHORT_ARGS);
 	}
 	if (!sent)
 		count_lost();

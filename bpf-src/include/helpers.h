@@ -75,7 +75,7 @@ static long (*const bpf_probe_read_user_str)(void *dst, u32 size, const void *sr
 static long (*const bpf_probe_read_kernel_str)(void *dst, u32 size, const void *src) = (void *)115;
 /* 5.11, ask with core_enum_value_exists first: the current task, to be read without a helper */
 static void *(*const bpf_get_current_task_btf)(void) = (void *)158;
-/* 5.15: the registers with which that task entered the kernel */
+/* 5.15, ask likewise: the registers that a task entered the kernel with */
 static void *(*const bpf_task_pt_regs)(void *task) = (void *)175;
 /* 5.8: nanoseconds of CLOCK_BOOTTIME */
 static u64 (*const bpf_ktime_get_boot_ns)(void) = (void *)125;

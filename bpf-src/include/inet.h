@@ -12,6 +12,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 
 /* States of a TCP socket, as in tcp(7) and /proc/net/tcp. */
@@ -33,6 +34,7 @@ enum tcp_state {
 /* An enumeration, because CO-RE does not take an integer for one. */
 enum socket_progress { PROGRESS_FREE, PROGRESS_UNCONNECTED, PROGRESS_CONNECTING, PROGRESS_CONNECTED };
 
+#define ENOENT 2
 #define EINPROGRESS 115
 
 #define SHUTDOWN_BOTH 3
@@ -98,6 +100,36 @@ struct socket {
 /* One argument of inet_csk_accept from 6.10 on, in the place of three. */
 struct proto_accept_arg {
 	s32 flags;
+};
+
+/* Which memory an iov_iter walks through. The numbers are the kernel's own: ask with core_enum_value. */
+enum iter_type {
+	ITER_IOVEC, /* user memory in pieces */
+	ITER_UBUF, /* in one piece (6.0) */
+};
+
+/* A piece of user memory; system calls take it like this, too. */
+struct iovec {
+	u8 *iov_base;
+	unsigned long iov_len;
+};
+
+/* Where received bytes go. It has moved on by as many once they are there. */
+struct iov_iter {
+	u8 iter_type; /* 5.14 */
+	unsigned long iov_offset; /* in the current piece */
+	u8 *ubuf; /* 6.0 */
+	struct iovec *__iov; /* the current piece; 6.4 */
+};
+
+struct iov_iter___older {
+	u32 type; /* up to 5.13: iter_type, and in bit 0 the direction */
+	struct iovec *iov; /* up to 6.3 */
+};
+
+struct msghdr {
+	void *msg_name; /* in the kernel: who sent it; NULL if the caller does not ask */
+	struct iov_iter msg_iter;
 };
 
 /* The file of a socket. */

@@ -178,6 +178,7 @@ struct io_open___delayed {
 /* One of the helpers of the running kernel, to ask whether it is there. */
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 struct trace_event_raw_sys_enter {

@@ -25,6 +25,12 @@
 #define OPEN_BASE_KNOWN 0x80 /* the base was read; without components it is the root */
 #define OPEN_FIXED_FILE 0x40 /* the result is a slot of the ring's own table of files, not a descriptor */
 
+/* Which system call it is; none of them: not known */
+#define OPEN_BY_OPEN 0x100
+#define OPEN_BY_OPENAT 0x200
+#define OPEN_BY_OPENAT2 0x300
+#define OPEN_BY_CREAT 0x400
+
 #define KIND_OPEN 1
 
 /*
@@ -51,6 +57,7 @@ EVENT_RING(struct open_event, 4 << 20);
 /* Sizes of the parts of data, bytes. */
 #define NAME_SIZE 4104 /* PATH_MAX, one byte to see that there are more, and up to a multiple of 8 */
 #define NAME_READ 4097
+#define ENAMETOOLONG 36
 #define BASE_SIZE 4096
 
 /* What the caller asked for. */
@@ -181,14 +188,22 @@ VERIFIED_ALONE int prefix_matches(u32 slot)
 	return 1;
 }
 
-/* Fills the identity; everything but the prefix is asked. The cheap questions come first. */
-ALWAYS_INLINE bool open_wanted(struct event_header *who, const struct open_call *call, s32 ret)
+/*
+ * Fills the identity; everything is asked but the result and the prefix. The cheap questions come first. Flags that are
+ * still to be read are not asked about.
+ */
+ALWAYS_INLINE bool call_wanted(struct event_header *who, const struct open_call *call)
 {
-	if (!result_wanted(ret) || !tree_wanted())
+	if (!tree_wanted())
 		return false;
-	if (filter_flag_count && ((call->bits & OPEN_HOW_FAULT) || !flags_match(call->flags)))
+	if (filter_flag_count && !call->how && ((call->bits & OPEN_HOW_FAULT) || !flags_match(call->flags)))
 		return false;
 	return wanted(who) && (!filter_comm_on || comm_matches());
+}
+
+ALWAYS_INLINE bool open_wanted(struct event_header *who, const struct open_call *call, s32 ret)
+{
+	return result_wanted(ret) && call_wanted(who, call);
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */
@@ -250,6 +265,18 @@ ALWAYS_INLINE void note_name(struct open_event *event, long size)
 		event->name_len = (u32)size - 1;
 	if (size == NAME_READ)
 		event->flags |= OPEN_NAME_CUT;
+}
+
+/* What the kernel found too long may end at the end of the caller's memory: then the byte too many is none that we can read. */
+ALWAYS_INLINE void read_name(struct open_event *event, const char *name, s32 ret)
+{
+	long size = bpf_probe_read_user_str(event->data, NAME_READ, name);
+
+	if (size < 0 && ret == -ENAMETOOLONG) {
+		size = bpf_probe_read_user_str(event->data, NAME_READ - 1, name);
+		event->flags |= size > 0 ? OPEN_NAME_CUT : 0;
+	}
+	note_name(event, size);
 }
 
 /* Where the base starts. The bound always holds; it is for the verifier. */
@@ -356,8 +383,7 @@ ALWAYS_INLINE void finish_open(struct open_scratch *buffer, u32 slot)
 	if (size > BASE_SIZE)
 		size = BASE_SIZE;
 	size += (u32)sizeof(struct open_event) + base_start(event);
-	if (bpf_ringbuf_output(&events, event, size, wakeup_flags(&events)))
-		count_lost();
+	send(&events, event, size);
 }
 
 #endif

@@ -65,12 +65,18 @@ ALWAYS_INLINE bool keep_owner(struct sock *sk, const struct owner *owner)
 	return bpf_map_update_elem(&owners, &key, owner, BPF_ANY) == 0;
 }
 
-/* True for the one who took it out, if several try at a time. */
+/*
+ * True for the one who took it out, if several try at a time. If it cannot be taken out (the kernel refuses to wait for a
+ * lock that an interrupted program of the same processor holds), what was to be said about it is not: it is counted.
+ */
 ALWAYS_INLINE bool forget_owner(struct sock *sk)
 {
 	u64 key = (u64)sk;
+	long error = bpf_map_delete_elem(&owners, &key);
 
-	return bpf_map_delete_elem(&owners, &key) == 0;
+	if (error && error != -ENOENT)
+		count_untracked();
+	return error == 0;
 }
 
 /* An event of the owner. */

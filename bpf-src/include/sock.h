@@ -189,8 +189,7 @@ ALWAYS_INLINE void send_event(struct tcp_event *event, u32 kind)
 	event->header.time_ns = bpf_ktime_get_boot_ns();
 	event->header.cpu = bpf_get_smp_processor_id();
 	event->header.kind = kind;
-	if (bpf_ringbuf_output(&events, event, sizeof(*event), wakeup_flags(&events)))
-		count_lost();
+	send(&events, event, sizeof(*event));
 }
 
 #endif

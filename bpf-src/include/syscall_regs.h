@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which system call a task comes back from, and what its arguments were, from the registers it entered the kernel with.
+ * What registers tell: which system call a task comes back from and what its arguments were, from those it entered the
+ * kernel with; arguments and result of a kernel function, from those of a kprobe or kretprobe.
  *
- * In: struct pt_regs, as the tracepoint sys_exit hands it over. Out: the number and the arguments. The kernel leaves the
+ * In: struct pt_regs, as the tracepoint sys_exit or a kprobe hands it over. Out: the number and the arguments. The kernel leaves the
  * argument registers alone until it returns to user space, but for the one that takes the result, of which it
  * keeps a copy. 32-bit callers have numbers, and on x86 registers, of their own.
  * To add an architecture: its registers, its numbers, its mark of a 32-bit caller. Without, HAVE_SYSCALL_REGS is not defined.
@@ -29,7 +30,9 @@ enum { SOCKETCALL_CONNECT = 3, SOCKETCALL_ACCEPT = 5, SOCKETCALL_ACCEPT4 = 18 };
 #define TS_COMPAT 2 /* thread_info.status */
 
 struct pt_regs {
+	unsigned long ax;
 	unsigned long r10;
+	unsigned long r8;
 	unsigned long bx;
 	unsigned long cx;
 	unsigned long dx;
@@ -44,12 +47,17 @@ struct pt_regs {
 #define ARGUMENT_1(regs) ((regs)->si)
 #define ARGUMENT_2(regs) ((regs)->dx)
 #define ARGUMENT_3(regs) ((regs)->r10)
+#define ARGUMENT_4(regs) ((regs)->r8)
+#define FUNCTION_ARGUMENT_0(regs) ((regs)->di)
+#define FUNCTION_ARGUMENT_1(regs) ((regs)->si)
+#define FUNCTION_RESULT(regs) ((regs)->ax)
 #define ARGUMENT_0_32(regs) ((regs)->bx)
 #define ARGUMENT_1_32(regs) ((regs)->cx)
 #define ARGUMENT_2_32(regs) ((regs)->dx)
 #define ARGUMENT_3_32(regs) ((regs)->si)
 enum { NR_OPEN = 2, NR_CREAT = 85, NR_OPENAT = 257, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 295 };
+enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_RECVMMSG = 299 };
 
 #elif defined(__TARGET_ARCH_arm64)
 #define HAVE_SYSCALL_REGS
@@ -61,19 +69,25 @@ struct pt_regs {
 	s32 syscallno;
 } RELOCATED;
 
-#define SYSCALL_NUMBER(regs) ((u32)(regs)->syscallno)
+/* Their parameter may not be called like the member. */
+#define SYSCALL_NUMBER(from) ((u32)(from)->syscallno)
 #define IS_32BIT() (CURRENT_THREAD_INFO(flags) & (1UL << TIF_32BIT))
-#define ARGUMENT_0(regs) ((regs)->orig_x0)
-#define ARGUMENT_1(regs) ((regs)->regs[1])
-#define ARGUMENT_2(regs) ((regs)->regs[2])
-#define ARGUMENT_3(regs) ((regs)->regs[3])
-#define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
-#define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
-#define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
-#define ARGUMENT_3_32(regs) ARGUMENT_3(regs)
+#define ARGUMENT_0(from) ((from)->orig_x0)
+#define ARGUMENT_1(from) ((from)->regs[1])
+#define ARGUMENT_2(from) ((from)->regs[2])
+#define ARGUMENT_3(from) ((from)->regs[3])
+#define ARGUMENT_4(from) ((from)->regs[4])
+#define FUNCTION_ARGUMENT_0(from) ((from)->regs[0])
+#define FUNCTION_ARGUMENT_1(from) ((from)->regs[1])
+#define FUNCTION_RESULT(from) ((from)->regs[0])
+#define ARGUMENT_0_32(from) ARGUMENT_0(from)
+#define ARGUMENT_1_32(from) ARGUMENT_1(from)
+#define ARGUMENT_2_32(from) ARGUMENT_2(from)
+#define ARGUMENT_3_32(from) ARGUMENT_3(from)
 /* There is neither open nor creat. */
 enum { NR_OPEN = -1, NR_CREAT = -2, NR_OPENAT = 56, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 322 };
+enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_RECVMMSG = 243 };
 
 #elif defined(__TARGET_ARCH_s390)
 #define HAVE_SYSCALL_REGS
@@ -91,12 +105,17 @@ struct pt_regs {
 #define ARGUMENT_1(regs) ((regs)->gprs[3])
 #define ARGUMENT_2(regs) ((regs)->gprs[4])
 #define ARGUMENT_3(regs) ((regs)->gprs[5])
+#define ARGUMENT_4(regs) ((regs)->gprs[6])
+#define FUNCTION_ARGUMENT_0(regs) ((regs)->gprs[2])
+#define FUNCTION_ARGUMENT_1(regs) ((regs)->gprs[3])
+#define FUNCTION_RESULT(regs) ((regs)->gprs[2])
 #define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
 #define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
 #define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
 #define ARGUMENT_3_32(regs) ARGUMENT_3(regs)
 enum { NR_OPEN = 5, NR_CREAT = 8, NR_OPENAT = 288, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 288 };
+enum { NR_READ = 3, NR_READV = 145, NR_RECVFROM = 371, NR_RECVMSG = 372, NR_RECVMMSG = 357 };
 #endif
 
 #endif

@@ -24,7 +24,7 @@ use crate::sys::{self, SysError, attr};
 
 mod by_id;
 
-pub use by_id::ids;
+pub use by_id::{ids, ids_used_by};
 
 /// What `BPF_MAP_CREATE` is asked for. All numbers are as the kernel takes them: sizes are already rounded,
 /// entry counts already known.

@@ -444,6 +444,19 @@ pub(crate) enum Generated {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// What there is now, a word on each line, for those completions
+    Words {
+        #[arg(value_enum)]
+        what: Now,
+    },
+}
+
+/// What completions ask for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Now {
+    Sets,
+    Containers,
+    Pods,
 }
 
 /// A cgroup on the command line.

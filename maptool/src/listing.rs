@@ -28,21 +28,56 @@ pub struct Line {
 /// Reads a listing for a set of this kind; empty lines and comments give nothing.
 pub fn parse(bytes: &[u8], kind: Kind) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let line = line.split(|&byte| byte == b'#').next().unwrap_or_default().trim_ascii();
-        if !line.is_empty() {
-            lines.push(Line { number: index + 1, member: parse_line(line, kind) });
-        }
-    }
+    read(bytes, kind, |number, member, _| lines.push(Line { number, member }));
     lines
 }
 
-fn parse_line(line: &[u8], kind: Kind) -> Result<Member, String> {
+/// As [`parse`], without keeping anything: the number of each line, what it says, and how many bytes are read by then.
+pub fn read(bytes: &[u8], kind: Kind, mut each: impl FnMut(usize, Result<Member, String>, usize)) {
+    let mut hierarchy = None;
+    let mut at = 0;
+    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        at += line.len() + 1;
+        // Most lines of long listings are a number and nothing else.
+        if let Some(member) = plain_number(line).and_then(|number| plain_member(kind, number)) {
+            each(index + 1, Ok(member), at);
+            continue;
+        }
+        let line = line.split(|&byte| byte == b'#').next().unwrap_or_default().trim_ascii();
+        if !line.is_empty() {
+            each(index + 1, parse_line(line, kind, &mut hierarchy), at);
+        }
+    }
+}
+
+/// A number of up to 19 digits, which cannot overflow.
+fn plain_number(line: &[u8]) -> Option<u64> {
+    if line.is_empty() || line.len() > 19 {
+        return None;
+    }
+    line.iter().try_fold(0_u64, |number, byte| match byte {
+        b'0'..=b'9' => Some(number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'))),
+        _ => None,
+    })
+}
+
+fn plain_member(kind: Kind, number: u64) -> Option<Member> {
+    match kind {
+        Kind::Cgroup => Some(Member::Cgroup(CgroupMember::new(number, false))),
+        Kind::Mntns if number > u64::from(u32::MAX) => None,
+        Kind::Mntns => Some(Member::Mntns(MntnsMember { inode: number, check: 0 })),
+    }
+}
+
+/// Where cgroups are; looked for once, if a line has a path.
+type Found = Option<Option<Hierarchy>>;
+
+fn parse_line(line: &[u8], kind: Kind, hierarchy: &mut Found) -> Result<Member, String> {
     let line = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
     let mut words = line.split_ascii_whitespace();
     let target = words.next().unwrap_or_default();
     let key = match target.strip_prefix('/') {
-        Some(_) if kind == Kind::Cgroup => id_of(target)?,
+        Some(_) if kind == Kind::Cgroup => id_of(target, hierarchy)?,
         _ => number(target)?,
     };
     match kind {
@@ -57,9 +92,9 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.ok_or_else(|| format!("`{}` is not a 64-bit number", text::safe(text.as_ref())))
 }
 
-fn id_of(path: &str) -> Result<u64, String> {
+fn id_of(path: &str, hierarchy: &mut Found) -> Result<u64, String> {
     let mut candidates = vec![PathBuf::from(path)];
-    if let Ok(found) = Hierarchy::find() {
+    if let Some(found) = hierarchy.get_or_insert_with(|| Hierarchy::find().ok()) {
         candidates.push(found.mount_point().join(path.trim_start_matches('/')));
     }
     let mut last = String::new();

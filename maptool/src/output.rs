@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::error::ErrorKind;
 use serde::{Serialize, Serializer};
@@ -117,6 +117,52 @@ pub(crate) fn line(line: &str) -> bool {
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
+/// How far a long piece of work is, on one line of a terminal, which is empty again in the end. Work of less than a second
+/// shows nothing, and neither does work whose standard error is no terminal.
+pub(crate) struct Progress {
+    doing: &'static str,
+    total: usize,
+    next: Option<Instant>,
+    drawn: bool,
+}
+
+impl Progress {
+    const FIRST: Duration = Duration::from_secs(1);
+    const AGAIN: Duration = Duration::from_millis(100);
+    const WIDTH: usize = 40;
+
+    pub(crate) fn new(doing: &'static str, total: usize) -> Self {
+        let is_seen = total > 0 && io::stderr().is_terminal();
+        Self { doing, total, next: is_seen.then(|| Instant::now() + Self::FIRST), drawn: false }
+    }
+
+    /// So much of it is done.
+    pub(crate) fn at(&mut self, done: usize) {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| now >= next) {
+            self.next = Some(now + Self::AGAIN);
+            self.drawn = true;
+            let _ = write!(io::stderr(), "\r\x1b[K{}", Self::bar(self.doing, done, self.total));
+        }
+    }
+
+    /// `storing [####......]  40%`
+    fn bar(doing: &str, done: usize, total: usize) -> String {
+        let part = |of: usize| done.min(total).saturating_mul(of) / total.max(1);
+        let full = part(Self::WIDTH);
+        let empty = Self::WIDTH.saturating_sub(full);
+        format!("{doing} [{}{}] {:3}%", "#".repeat(full), ".".repeat(empty), part(100))
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
 /// Something worth knowing, on standard error.
 pub(crate) fn note(note: &str) {
     let _ = writeln!(io::stderr(), "nsmap: note: {}", one_line(note));
@@ -208,6 +254,20 @@ mod tests {
         assert_eq!(rfc3339(951_868_800, 0), "2000-03-01T00:00:00.000000000Z");
         assert_eq!(rfc3339(1_709_251_199, 0), "2024-02-29T23:59:59.000000000Z");
         assert_eq!(rfc3339(4_107_542_400, 0), "2100-03-01T00:00:00.000000000Z");
+    }
+
+    #[test]
+    fn a_bar_is_as_full_as_the_work_is_done() {
+        let dots = ".".repeat(40);
+        assert_eq!(Progress::bar("storing", 0, 7), format!("storing [{dots}]   0%"));
+        assert_eq!(
+            Progress::bar("storing", 4, 10),
+            format!("storing [{}{}]  40%", "#".repeat(16), ".".repeat(24))
+        );
+        for (done, total) in [(7, 7), (9, 7), (usize::MAX, 1)] {
+            assert_eq!(Progress::bar("x", done, total), format!("x [{}] 100%", "#".repeat(40)));
+        }
+        assert!(Progress::bar("x", 1, 0).ends_with("  0%"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! In: members present and wanted. Out: a [`Plan`]; after [`Plan::carry_out`], exactly what was done. When a set
 //! is replaced, it is all or nothing.
 
+use std::collections::HashMap;
+
 use loader::{Error, ErrorKind, Result};
 
 use crate::set::{Member, Set};
@@ -36,17 +38,18 @@ pub struct Done {
 impl Plan {
     /// The way from `present` to `wanted`; of several wanted members with one number the last counts. With
     /// `replace`, what is not wanted goes.
-    pub fn new(present: &[Member], wanted: &[Member], replace: bool) -> Self {
+    pub fn new(present: &[Member], wanted: Vec<Member>, replace: bool) -> Self {
         let mut plan = Self::default();
-        let mut last: Vec<(usize, Member)> = wanted.iter().copied().enumerate().collect();
-        last.sort_unstable_by_key(|(index, member)| (member.key(), std::cmp::Reverse(*index)));
-        last.dedup_by_key(|(_, member)| member.key());
-        let mut present: Vec<Member> = present.to_vec();
-        present.sort_unstable_by_key(Member::key);
+        let last = settled(wanted);
+        if present.is_empty() {
+            plan.add = last;
+            return plan;
+        }
+        let present = settled(present.to_vec());
         // Both are ascending: one walk through the two of them.
         let mut left = Vec::new();
         let mut present = present.into_iter().peekable();
-        for (_, member) in last {
+        for member in last {
             while let Some(old) = present.next_if(|old| old.key() < member.key()) {
                 left.push(old);
             }
@@ -65,6 +68,11 @@ impl Plan {
         plan
     }
 
+    /// How many changes there are.
+    pub fn len(&self) -> usize {
+        self.add.len() + self.update.len() + self.remove.len()
+    }
+
     /// Whether nothing has to be done.
     pub fn is_empty(&self) -> bool {
         self.add.is_empty() && self.update.is_empty() && self.remove.is_empty()
@@ -77,23 +85,30 @@ impl Plan {
 
     /// Changes the set. What could be done before an error is reported exactly; `Limit` means that it is full.
     pub fn carry_out(&self, set: &Set) -> (Done, Result<()>) {
+        self.carry_out_told(set, &mut |_| {})
+    }
+
+    /// As [`Plan::carry_out`]; `told` hears now and then how many changes are done, of [`Plan::len`].
+    pub fn carry_out_told(&self, set: &Set, told: &mut dyn FnMut(usize)) -> (Done, Result<()>) {
         let mut done = Done::default();
-        let result = self.steps(set, &mut done);
+        let result = self.steps(set, &mut done, told);
         (done, result)
     }
 
     /// What goes makes room only if it is needed: members that stay are never missing meanwhile.
-    fn steps(&self, set: &Set, done: &mut Done) -> Result<()> {
+    fn steps(&self, set: &Set, done: &mut Done, told: &mut dyn FnMut(usize)) -> Result<()> {
         let capacity = set.capacity() as usize;
         let room = capacity.saturating_sub(self.used_after() - self.add.len() + self.remove.len());
         if room < self.add.len() {
             done.removed = self.remove_all(set)?;
         }
         let updates: Vec<Member> = self.update.iter().map(|(_, new)| *new).collect();
-        let (updated, result) = set.insert_many(&updates);
+        let before = done.removed;
+        let (updated, result) = set.insert_many_told(&updates, &mut |some| told(before + some));
         done.updated = updated;
         result?;
-        let (added, result) = set.insert_many(&self.add);
+        let before = before + updated;
+        let (added, result) = set.insert_many_told(&self.add, &mut |some| told(before + some));
         done.added = added;
         result?;
         if room >= self.add.len() {
@@ -112,7 +127,7 @@ impl Plan {
     /// # Errors
     /// `Limit` when it would not fit, before anything is changed; what stopped it; and if the way back fails too,
     /// that.
-    pub fn carry_out_or_undo(&self, set: &Set) -> Result<Done> {
+    pub fn carry_out_or_undo(&self, set: &Set, told: &mut dyn FnMut(usize)) -> Result<Done> {
         let capacity = set.capacity() as usize;
         if self.used_after() > capacity {
             let wanted = self.used_after();
@@ -121,7 +136,7 @@ impl Plan {
                 format!("{wanted} members do not fit, there is room for {capacity}"),
             ));
         }
-        match self.carry_out(set) {
+        match self.carry_out_told(set, told) {
             (done, Ok(())) => Ok(done),
             (_, Err(error)) => match self.undo(set) {
                 Ok(()) => Err(error.context("nothing was changed")),
@@ -130,13 +145,35 @@ impl Plan {
         }
     }
 
+    /// Only what differs from what was: of a set that refuses every change, nothing does.
     fn undo(&self, set: &Set) -> Result<()> {
-        let added: Vec<u64> = self.add.iter().map(Member::key).collect();
-        set.remove_many(&added)?;
-        let old: Vec<Member> =
-            self.update.iter().map(|(old, _)| *old).chain(self.remove.iter().copied()).collect();
+        let now: HashMap<u64, Member> =
+            set.members()?.into_iter().map(|member| (member.key(), member)).collect();
+        let added: Vec<u64> = self.add.iter().map(Member::key).filter(|key| now.contains_key(key)).collect();
+        if !added.is_empty() {
+            set.remove_many(&added)?;
+        }
+        let old = self.update.iter().map(|(old, _)| old).chain(&self.remove);
+        let old: Vec<Member> = old.filter(|old| now.get(&old.key()) != Some(old)).copied().collect();
         set.insert_many(&old).1
     }
+}
+
+/// Ascending by number; of several with one number the last.
+fn settled(mut members: Vec<Member>) -> Vec<Member> {
+    if members.is_sorted_by(|one, next| one.key() < next.key()) {
+        return members;
+    }
+    // Stable: the last of several stays behind the others.
+    members.sort_by_key(Member::key);
+    members.dedup_by(|next, kept| {
+        let same = next.key() == kept.key();
+        if same {
+            *kept = *next;
+        }
+        same
+    });
+    members
 }
 
 #[cfg(test)]
@@ -152,17 +189,17 @@ mod tests {
     fn the_difference_is_exact() {
         let present = members(&[(1, false), (2, false), (3, false)]);
         let wanted = members(&[(4, true), (2, false), (3, true), (4, false)]);
-        let plan = Plan::new(&present, &wanted, true);
+        let plan = Plan::new(&present, wanted.clone(), true);
         assert_eq!(plan.add, members(&[(4, false)]), "the last of two counts");
         assert_eq!(plan.update, [(members(&[(3, false)])[0], members(&[(3, true)])[0])]);
         assert_eq!(plan.remove, members(&[(1, false)]));
         assert_eq!((plan.unchanged, plan.used_after()), (1, 3));
-        assert!(Plan::new(&present, &wanted, false).remove.is_empty());
+        assert!(Plan::new(&present, wanted, false).remove.is_empty());
     }
 
     #[test]
     fn the_same_members_need_nothing() {
         let same = members(&[(1, false), (2, true)]);
-        assert!(Plan::new(&same, &same, true).is_empty());
+        assert!(Plan::new(&same, same.clone(), true).is_empty());
     }
 }

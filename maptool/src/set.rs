@@ -21,6 +21,10 @@ pub const KEY_SIZE: u32 = 8;
 /// Entries of a new set, unless said otherwise: 1.3 MB of kernel memory.
 pub const DEFAULT_ENTRIES: u32 = 16_384;
 
+/// Members that are handed to the kernel at a time: enough that the call does not count, few enough that keys and values
+/// stay in a cache.
+const BATCH: usize = 4096;
+
 /// What the members of a set are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -372,19 +376,34 @@ impl Set {
         self.map.delete(&key.to_ne_bytes())
     }
 
-    /// Stores many members, in one system call where the kernel has batches (5.6). Says how many were stored, and
+    /// Stores many members, with few system calls where the kernel has batches (5.6). Says how many were stored, and
     /// what stopped it.
     pub fn insert_many(&self, members: &[Member]) -> (usize, Result<()>) {
-        let mut keys = Vec::with_capacity(members.len().saturating_mul(8));
-        let mut values = Vec::with_capacity(members.len().saturating_mul(8));
-        for member in members {
-            if let Err(error) = self.require(member.kind()) {
-                return (0, Err(error));
-            }
-            keys.extend_from_slice(&member.key().to_ne_bytes());
-            member.push_value(&mut values);
+        self.insert_many_told(members, &mut |_| {})
+    }
+
+    /// As [`Set::insert_many`]; `told` hears after each system call how many are stored.
+    pub fn insert_many_told(&self, members: &[Member], told: &mut dyn FnMut(usize)) -> (usize, Result<()>) {
+        if let Some(error) = members.iter().find_map(|member| self.require(member.kind()).err()) {
+            return (0, Err(error));
         }
-        if members.is_empty() { (0, Ok(())) } else { self.map.update_many(&keys, &values) }
+        let mut done = 0;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for some in members.chunks(BATCH) {
+            keys.clear();
+            values.clear();
+            for member in some {
+                keys.extend_from_slice(&member.key().to_ne_bytes());
+                member.push_value(&mut values);
+            }
+            let (stored, result) = self.map.update_many(&keys, &values);
+            done += stored;
+            if result.is_err() {
+                return (done, result);
+            }
+            told(done);
+        }
+        (done, Ok(()))
     }
 
     /// Removes many members by number; those that are not there are passed over. Says how many were.

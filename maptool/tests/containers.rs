@@ -9,7 +9,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use common::oci::Oci;
 use common::{Cgroup, Ran, Sandbox, arg};
 use loader::map::Access;
 use nsmap::Kind;
@@ -27,8 +26,8 @@ const POD: &[(&str, &str)] = &[
 
 fn added_by_name_and_named(runtime: &'static str) {
     let Some(sandbox) = Sandbox::new() else { return };
-    let Some(oci) = Oci::new(&sandbox, runtime) else { return };
-    let run = |words: &[&str]| Ran::from(oci.nsmap(&sandbox).args(words).output().unwrap());
+    let Some(oci) = sandbox.oci(runtime) else { return };
+    let run = |words: &[&str]| Ran::from(sandbox.nsmap_for(&oci).args(words).output().unwrap());
     run(&["create"]).ok();
     run(&["create", "--kind", "cgroup"]).ok();
     oci.start("plain", &[]);

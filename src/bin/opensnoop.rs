@@ -286,6 +286,7 @@ static FIELDS: &[F] = &[
         .column("MODE", 4, Left, |tool| tool.options.extended_fields),
     F::new("resolve", "RESOLVE_* bits of openat2", |event| Value::Unsigned(event.record.resolve.into())),
     F::new("how_fault", "whether flags, mode and resolve of openat2 could not be read", |event| event.bit(flag::HOW_FAULT)),
+    F::new("syscall", "open, openat, openat2 or creat, where the hook knows it", |event| event.syscall()),
     F::new("io_uring", "whether the open was asked for through io_uring", |event| event.bit(flag::IO_URING)),
     F::new("fixed_file", "whether ret is a slot in io_uring's own table of files", |event| event.bit(flag::FIXED_FILE)),
     F::new("dirfd", "descriptor of the directory that the name is relative to; -100 is the current one", |event| Value::Signed(event.record.dirfd.into())),

@@ -5,23 +5,16 @@
 
 use std::process::ExitCode;
 
-use loader::Result;
-use loader::spec::ObjectSpec;
-use tracers::cli::Common;
-use tracers::event::Header;
 use tracers::field::Field;
-use tracers::filter::TaskFilter;
-use tracers::message::Failure;
-use tracers::output::json::Object;
-use tracers::tcp::{self, Ends, Ports, Tcp, TcpEvent, kind};
-use tracers::tracer::{Hook, Tracer};
+use tracers::tcp::{self, Ends, Ports, Tcp, Tool, kind};
+use tracers::tracer::Hook;
 
 fn main() -> ExitCode {
-    tracers::tracer::main::<Tcpaccept>()
+    tracers::tracer::main::<Tcp<Tcpaccept>>()
 }
 
 #[derive(clap::Args, Clone, Debug)]
-struct Options {
+struct Tcpaccept {
     #[command(flatten)]
     ends: Ends,
     /// Only on these own ports, such as 80,443
@@ -29,12 +22,7 @@ struct Options {
     ports: Option<Ports>,
 }
 
-struct Tcpaccept {
-    options: Options,
-    common: Common,
-}
-
-impl Tracer for Tcpaccept {
+impl Tool for Tcpaccept {
     const NAME: &'static str = "tcpaccept";
     const ABOUT: &'static str = "Trace accepted TCP connections, of chosen containers if wanted";
     const EXAMPLES: &'static str = "
@@ -44,72 +32,30 @@ impl Tracer for Tcpaccept {
 
   tcpaccept --mntnsmap /sys/fs/bpf/mnt_ns_set     only of the set's members (see nsmap)
 
-Not seen: connections that no process accepts; without fexit hooks also accepts of
-io_uring and of 32-bit programs.
+Not seen: connections that no process accepts; where there are neither fexit hooks nor
+kprobes also accepts of io_uring and of 32-bit programs.
 ";
-    const SHORTS: &'static [(&'static str, char)] = &[
-        ("time", 'T'),
-        ("timestamp", 't'),
-        ("uid", 'u'),
-        ("print_uid", 'U'),
-        ("pid", 'p'),
-        ("verbose", 'v'),
-    ];
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpaccept.bpf.o"));
-    const RECORD: &'static str = "tcp_event";
-    type Record = TcpEvent;
-    type Options = Options;
-    type Scratch = ();
-    type Event<'r> = TcpEvent;
-
-    fn new(options: Options, common: &Common) -> Result<Self, Failure> {
-        Ok(Self { options, common: common.clone() })
-    }
+    const KINDS: &'static [u32] = &[kind::ACCEPT];
 
     fn hooks(&self) -> Vec<Hook> {
         vec![tcp::ACCEPTS]
     }
 
-    fn restrict(&self, _: &mut TaskFilter) {}
-
-    fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
-        self.options.ends.configure(spec)?;
-        Ports::configure(self.options.ports.as_ref(), spec)
+    fn ends(&self) -> &Ends {
+        &self.ends
     }
 
-    fn common(&self) -> &Common {
-        &self.common
+    fn ports(&self) -> Option<&Ports> {
+        self.ports.as_ref()
     }
 
-    fn header(event: &TcpEvent) -> &Header {
-        &event.header
-    }
-
-    fn fields() -> &'static [Field<Self>] {
+    fn fields() -> &'static [Field<Tcp<Self>>] {
         FIELDS
     }
-
-    fn record_type(_: &TcpEvent) -> &'static str {
-        "accept"
-    }
-
-    fn decode<'r>(&'r self, (): &'r mut (), bytes: &'r [u8]) -> Result<Option<TcpEvent>> {
-        TcpEvent::parse(bytes, &[kind::ACCEPT]).map(Some)
-    }
-
-    fn describe(&self, filters: &mut Object<'_>) {
-        self.options.ends.describe(filters);
-        Ports::describe(self.options.ports.as_ref(), filters);
-    }
 }
 
-impl Tcp for Tcpaccept {
-    fn tcp(event: &TcpEvent) -> &TcpEvent {
-        event
-    }
-}
-
-type F = Field<Tcpaccept>;
+type F = Field<Tcp<Tcpaccept>>;
 
 #[rustfmt::skip] // a table
 static FIELDS: &[F] = &[

@@ -7,28 +7,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use loader::Result;
-use loader::map::Entry;
 use loader::spec::ObjectSpec;
-use tracers::cli::{self, Common};
-use tracers::event::{Header, Wire};
+use tracers::cli;
 use tracers::field::Field;
-use tracers::filter::TaskFilter;
-use tracers::format::address::Address;
-use tracers::format::number::push_u64;
-use tracers::message::Failure;
 use tracers::output::json::Object;
-use tracers::output::table::Align::Left;
-use tracers::output::table::Line;
-use tracers::record;
-use tracers::tcp::{self, Ends, Ports, Tcp, TcpEvent, kind};
-use tracers::tracer::{Hook, Summary, Tracer, Way};
+use tracers::tcp::{self, Ends, Ports, Tcp, Tool, kind};
+use tracers::tracer::{Hook, Summary, Way, check_record};
+
+#[path = "tcpconnect/counts.rs"]
+mod counts;
 
 fn main() -> ExitCode {
-    tracers::tracer::main::<Tcpconnect>()
+    tracers::tracer::main::<Tcp<Tcpconnect>>()
 }
 
 #[derive(clap::Args, Clone, Debug)]
-struct Options {
+pub(crate) struct Tcpconnect {
     #[command(flatten)]
     ends: Ends,
     /// Only to these ports of the other end, such as 80,443
@@ -47,6 +41,9 @@ struct Options {
         help_heading = "Columns"
     )]
     lport: bool,
+    /// Show the name that likely led to this connect: the one whose DNS answer, from port 53 by UDP or TCP, had the address
+    #[arg(short = 'd', long, conflicts_with = "count", help_heading = "Columns")]
+    dns: bool,
     /// Print no rows but, at the end, how many connects there were between which addresses and ports
     #[arg(short = 'c', long, conflicts_with_all = ["max_events", "immediate"], help_heading = "Columns")]
     count: bool,
@@ -63,29 +60,6 @@ struct Options {
     table_size: u32,
 }
 
-struct Tcpconnect {
-    options: Options,
-    common: Common,
-}
-
-record! {
-    /// The key of a count: `struct count_key`.
-    struct CountKey {
-        /// Own address.
-        local: [u8; 16],
-        /// Address of the other end.
-        remote: [u8; 16],
-        /// Own port; 0 unless asked for.
-        local_port: u16,
-        /// Port of the other end.
-        remote_port: u16,
-        /// 4 or 6.
-        version: u16,
-        /// Zero.
-        pad: u16,
-    }
-}
-
 /// Failures before the first packet: a connect that has no route never changes its state.
 const EARLY_FAILURES: Hook = Hook {
     observes: "connects that fail at once",
@@ -95,9 +69,14 @@ const EARLY_FAILURES: Hook = Hook {
             programs: &["exit_v4_connect", "exit_v6_connect"],
             optional: &[],
         },
+        // Below, the exit first: an entry that is seen leaves something for its exit to take away.
+        Way {
+            name: "kretprobe/tcp_v4_connect, tcp_v6_connect",
+            programs: &["ret_v4_connect", "ret_v6_connect", "call_v4_connect", "call_v6_connect"],
+            optional: &[],
+        },
         Way {
             name: "tracepoint/sys_enter_connect, sys_exit_connect",
-            // The exit first: an entry that is seen leaves something for its exit to take away.
             programs: &["exit_connect", "enter_connect"],
             optional: &["exit_sockcall", "enter_sockcall"],
         },
@@ -109,7 +88,7 @@ const REPEATS: Hook = Hook {
     ways: &[Way { name: "tp_btf/tcp_retransmit_skb", programs: &["retransmit"], optional: &[] }],
 };
 
-impl Tracer for Tcpconnect {
+impl Tool for Tcpconnect {
     const NAME: &'static str = "tcpconnect";
     const ABOUT: &'static str = "Trace TCP connects and their outcome, of chosen containers if wanted";
     const EXAMPLES: &'static str = "
@@ -117,102 +96,82 @@ impl Tracer for Tcpconnect {
   tcpconnect -x                           failed ones only: refused, timed out, no route
   tcpconnect -P 80,443 -L -T              to these ports, with the own port and the time
   tcpconnect -c                           how many to where, when Ctrl-C is pressed
+  tcpconnect -d                           with the name that was looked up, likely
   tcpconnect -p 4242 --json               of one process, for programs
 
   tcpconnect --mntnsmap /sys/fs/bpf/mnt_ns_set    only of the set's members (see nsmap)
 
 A connect that has no answer after --wait is printed as `pending`, and once more with
-its outcome. Not seen: what began before tcpconnect did; without fexit hooks also
-failures before the first packet of io_uring, of sendto(2) and of 32-bit programs.
-";
-    const SHORTS: &'static [(&'static str, char)] = &[
-        ("time", 'T'),
-        ("timestamp", 't'),
-        ("uid", 'u'),
-        ("print_uid", 'U'),
-        ("pid", 'p'),
-        ("verbose", 'v'),
-    ];
-    const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpconnect.bpf.o"));
-    const RECORD: &'static str = "tcp_event";
-    type Record = TcpEvent;
-    type Options = Options;
-    type Scratch = ();
-    type Event<'r> = TcpEvent;
+its outcome. Not seen: what began before tcpconnect did; where there are neither fexit
+hooks nor kprobes also failures before the first packet of io_uring, of sendto(2) and of
+32-bit programs.
 
-    fn new(options: Options, common: &Common) -> Result<Self, Failure> {
-        Ok(Self { options, common: common.clone() })
-    }
+With --dns, a name is the likely one and no more: several names may have one address. It
+is that of the latest DNS answer that this process has received before, else one in its
+network namespace, else of anybody; only answers of tasks that the filters want count.
+Not seen: answers from before tcpconnect was started; that are encrypted, or come by
+another port than 53 (mDNS); that a daemon such as nscd hands on in its own way; without
+fexit hooks also those of io_uring and of 32-bit programs.
+";
+    const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpconnect.bpf.o"));
+    const KINDS: &'static [u32] = &[kind::CONNECT, kind::ANSWER];
 
     fn hooks(&self) -> Vec<Hook> {
-        let mut hooks = vec![tcp::STATES];
-        if !self.options.immediate {
+        let mut hooks = Vec::new();
+        if self.dns {
+            hooks.push(tcp::ANSWERS);
+        }
+        hooks.push(tcp::STATES);
+        if !self.immediate {
             hooks.push(REPEATS);
         }
-        if !self.options.immediate && !self.options.count {
+        if !self.immediate && !self.count {
             hooks.push(EARLY_FAILURES);
         }
         hooks
     }
 
-    fn restrict(&self, _: &mut TaskFilter) {}
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    fn ports(&self) -> Option<&Ports> {
+        self.ports.as_ref()
+    }
 
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
-        let options = &self.options;
-        options.ends.configure(spec)?;
-        Ports::configure(options.ports.as_ref(), spec)?;
-        let wait = u64::try_from(options.wait.as_nanos()).unwrap_or(u64::MAX);
+        let wait = u64::try_from(self.wait.as_nanos()).unwrap_or(u64::MAX);
         spec.set_global("pending_ns", wait)?;
-        spec.set_global("report_sent", options.immediate)?;
-        spec.set_global("only_failures", options.fails)?;
-        spec.set_global("count_only", options.count)?;
-        spec.set_global("count_local_port", options.lport)?;
-        tcp::set_table_size(spec, "owners", options.table_size)?;
-        if options.count {
-            tcp::set_table_size(spec, "counts", options.table_size)?;
+        spec.set_global("report_sent", self.immediate)?;
+        spec.set_global("only_failures", self.fails)?;
+        spec.set_global("count_only", self.count)?;
+        spec.set_global("count_local_port", self.lport)?;
+        tcp::set_table_size(spec, "owners", self.table_size)?;
+        if self.dns {
+            check_record::<tcp::AnswerRecord>(spec, "dns_answer")?;
+            tcp::set_table_size(spec, "answers", tcp::ANSWER_SLOTS)?;
+        }
+        if self.count {
+            counts::check_key(spec)?;
+            tcp::set_table_size(spec, counts::MAP, self.table_size)?;
         }
         Ok(())
     }
 
-    fn common(&self) -> &Common {
-        &self.common
+    fn describe(&self, filters: &mut Object<'_>) {
+        filters.bool("fails", self.fails);
     }
 
-    fn header(event: &TcpEvent) -> &Header {
-        &event.header
-    }
-
-    fn fields() -> &'static [Field<Self>] {
+    fn fields() -> &'static [Field<Tcp<Self>>] {
         FIELDS
     }
 
-    fn record_type(_: &TcpEvent) -> &'static str {
-        "connect"
-    }
-
-    fn decode<'r>(&'r self, (): &'r mut (), bytes: &'r [u8]) -> Result<Option<TcpEvent>> {
-        TcpEvent::parse(bytes, &[kind::CONNECT]).map(Some)
-    }
-
-    fn describe(&self, filters: &mut Object<'_>) {
-        self.options.ends.describe(filters);
-        Ports::describe(self.options.ports.as_ref(), filters);
-        filters.bool("fails", self.options.fails);
-    }
-
-    fn summary(&self) -> Option<Summary<Self>> {
-        let summary = Summary { map: "counts", push_header: Self::push_header, push_rows: Self::push_counts };
-        self.options.count.then_some(summary)
+    fn summary(&self) -> Option<Summary<Tcp<Self>>> {
+        self.count.then_some(counts::SUMMARY)
     }
 }
 
-impl Tcp for Tcpconnect {
-    fn tcp(event: &TcpEvent) -> &TcpEvent {
-        event
-    }
-}
-
-type F = Field<Tcpconnect>;
+type F = Field<Tcp<Tcpconnect>>;
 
 #[rustfmt::skip] // a table
 static FIELDS: &[F] = &[
@@ -241,94 +200,8 @@ static FIELDS: &[F] = &[
     F::connect_ns(),
     F::latency(|tool| !tool.options.immediate),
     F::container(),
+    F::dns_query(|tool| tool.options.dns),
+    F::dns_asked_by(),
+    F::dns_age(),
+    F::dns_cut(),
 ];
-
-/// A row of `--count`.
-struct Count {
-    connects: u64,
-    version: u16,
-    local: Address,
-    local_port: u16,
-    remote: Address,
-    remote_port: u16,
-}
-
-impl Count {
-    fn read((key, value): Entry) -> Option<Self> {
-        let key = CountKey::read(&key)?;
-        Some(Self {
-            connects: u64::read(&value)?,
-            version: key.version,
-            local: Address::new(key.version, key.local, 0),
-            local_port: key.local_port,
-            remote: Address::new(key.version, key.remote, 0),
-            remote_port: key.remote_port,
-        })
-    }
-}
-
-/// Widths of BCC's table.
-const ADDRESS_WIDTH: usize = 25;
-const PORT_WIDTH: usize = 20;
-
-/// `--count`: what is printed in the place of rows.
-impl Tcpconnect {
-    fn push_header(&self, out: &mut Vec<u8>) {
-        let mut line = Line::begin(out);
-        let mut cell =
-            |width, text: &str| line.cell(width, Left, |out| out.extend_from_slice(text.as_bytes()));
-        cell(ADDRESS_WIDTH, "LADDR");
-        cell(ADDRESS_WIDTH, "RADDR");
-        if self.options.lport {
-            cell(PORT_WIDTH, "LPORT");
-        }
-        cell(PORT_WIDTH, "RPORT");
-        cell(0, "CONNECTS");
-        line.end();
-    }
-
-    /// IPv4 first, the most frequent first, and the same order each time.
-    fn push_counts(&self, entries: Vec<Entry>, out: &mut Vec<u8>) {
-        let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
-        counts.sort_by(|a, b| {
-            let order = |c: &Count| {
-                (c.version, u64::MAX - c.connects, c.remote, c.remote_port, c.local, c.local_port)
-            };
-            order(a).cmp(&order(b))
-        });
-        for count in &counts {
-            if self.common.json { self.push_json(count, out) } else { self.push_row(count, out) }
-        }
-    }
-
-    fn push_row(&self, count: &Count, out: &mut Vec<u8>) {
-        let mut line = Line::begin(out);
-        line.cell(ADDRESS_WIDTH, Left, |out| count.local.push(out));
-        line.cell(ADDRESS_WIDTH, Left, |out| count.remote.push(out));
-        if self.options.lport {
-            line.cell(PORT_WIDTH, Left, |out| push_u64(out, count.local_port.into()));
-        }
-        line.cell(PORT_WIDTH, Left, |out| push_u64(out, count.remote_port.into()));
-        line.cell(0, Left, |out| push_u64(out, count.connects));
-        line.end();
-    }
-
-    fn push_json(&self, count: &Count, out: &mut Vec<u8>) {
-        let text = |address: &Address| {
-            let mut text = Vec::new();
-            address.push(&mut text);
-            text
-        };
-        let mut object = Object::begin(out);
-        object.text("type", b"connects");
-        object.u64("ip", count.version.into());
-        object.text("local_address", &text(&count.local));
-        if self.options.lport {
-            object.u64("local_port", count.local_port.into());
-        }
-        object.text("remote_address", &text(&count.remote));
-        object.u64("remote_port", count.remote_port.into());
-        object.u64("connects", count.connects);
-        object.end_line();
-    }
-}

@@ -7,22 +7,17 @@ use std::process::ExitCode;
 
 use loader::Result;
 use loader::spec::ObjectSpec;
-use tracers::cli::Common;
-use tracers::event::Header;
 use tracers::field::{Field, Value};
-use tracers::filter::TaskFilter;
-use tracers::message::Failure;
-use tracers::output::json::Object;
 use tracers::output::table::Align::Left;
-use tracers::tcp::{self, Ends, Tcp, TcpEvent, kind};
-use tracers::tracer::{Hook, Tracer};
+use tracers::tcp::{self, Ends, Seen, Tcp, Tool, kind};
+use tracers::tracer::Hook;
 
 fn main() -> ExitCode {
-    tracers::tracer::main::<Tcptracer>()
+    tracers::tracer::main::<Tcp<Tcptracer>>()
 }
 
 #[derive(clap::Args, Clone, Debug)]
-struct Options {
+struct Tcptracer {
     #[command(flatten)]
     ends: Ends,
     /// How many connections are kept at a time; more are counted as lost, and closed like ones that are older than the tool
@@ -30,12 +25,7 @@ struct Options {
     table_size: u32,
 }
 
-struct Tcptracer {
-    options: Options,
-    common: Common,
-}
-
-impl Tracer for Tcptracer {
+impl Tool for Tcptracer {
     const NAME: &'static str = "tcptracer";
     const ABOUT: &'static str =
         "Trace connect, accept and close of TCP connections, of chosen containers if wanted";
@@ -50,83 +40,39 @@ impl Tracer for Tcptracer {
 A connection belongs to the task that connected or accepted, whoever closes it;
 one that is older than tcptracer, to the task that closes it.
 Not seen: connects that fail (see tcpconnect); connections that no process accepts;
-without fexit hooks also accepts of io_uring and of 32-bit programs.
+where there are neither fexit hooks nor kprobes also accepts of io_uring and of 32-bit
+programs.
 ";
-    const SHORTS: &'static [(&'static str, char)] = &[
-        ("time", 'T'),
-        ("timestamp", 't'),
-        ("uid", 'u'),
-        ("print_uid", 'U'),
-        ("pid", 'p'),
-        ("verbose", 'v'),
-    ];
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcptracer.bpf.o"));
-    const RECORD: &'static str = "tcp_event";
-    type Record = TcpEvent;
-    type Options = Options;
-    type Scratch = ();
-    type Event<'r> = TcpEvent;
-
-    fn new(options: Options, common: &Common) -> Result<Self, Failure> {
-        Ok(Self { options, common: common.clone() })
-    }
+    const KINDS: &'static [u32] = &[kind::CONNECT, kind::ACCEPT, kind::CLOSE];
 
     fn hooks(&self) -> Vec<Hook> {
         // Accepts first: of what is established from then on, nothing is taken for older than it is.
         vec![tcp::ACCEPTS, tcp::STATES]
     }
 
-    fn restrict(&self, _: &mut TaskFilter) {}
+    fn ends(&self) -> &Ends {
+        &self.ends
+    }
 
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
-        self.options.ends.configure(spec)?;
-        tcp::set_table_size(spec, "owners", self.options.table_size)
+        tcp::set_table_size(spec, "owners", self.table_size)
     }
 
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn header(event: &TcpEvent) -> &Header {
-        &event.header
-    }
-
-    fn fields() -> &'static [Field<Self>] {
+    fn fields() -> &'static [Field<Tcp<Self>>] {
         FIELDS
     }
-
-    fn record_type(event: &TcpEvent) -> &'static str {
-        match event.header.kind {
-            kind::CONNECT => "connect",
-            kind::ACCEPT => "accept",
-            _ => "close",
-        }
-    }
-
-    fn decode<'r>(&'r self, (): &'r mut (), bytes: &'r [u8]) -> Result<Option<TcpEvent>> {
-        TcpEvent::parse(bytes, &[kind::CONNECT, kind::ACCEPT, kind::CLOSE]).map(Some)
-    }
-
-    fn describe(&self, filters: &mut Object<'_>) {
-        self.options.ends.describe(filters);
-    }
 }
 
-impl Tcp for Tcptracer {
-    fn tcp(event: &TcpEvent) -> &TcpEvent {
-        event
-    }
-}
-
-fn letter(event: &TcpEvent) -> Value<'_> {
-    Value::Word(match event.header.kind {
+fn letter<'a>(event: &'a Seen<'_>) -> Value<'a> {
+    Value::Word(match event.tcp.header.kind {
         kind::CONNECT => "C",
         kind::ACCEPT => "A",
         _ => "X",
     })
 }
 
-type F = Field<Tcptracer>;
+type F = Field<Tcp<Tcptracer>>;
 
 #[rustfmt::skip] // a table
 static FIELDS: &[F] = &[
@@ -134,7 +80,7 @@ static FIELDS: &[F] = &[
     F::boot_ns(),
     F::new("t", "C connect, A accept, X close", letter)
         .column("T", 2, Left, |tool| !tool.common.verbose),
-    F::new("event", "the same in a word", |event| Value::Word(Tcptracer::record_type(event)))
+    F::new("event", "the same in a word", |event| Value::Word(event.tcp.word()))
         .column("TYPE", 12, Left, |tool| tool.common.verbose),
     F::owner_uid(),
     F::owner_gid(),

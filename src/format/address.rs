@@ -30,6 +30,11 @@ impl Address {
         self.ip.is_unspecified()
     }
 
+    /// The address without its link.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// Appends the address.
     pub fn push(&self, out: &mut Vec<u8>) {
         // Writing to memory cannot fail.

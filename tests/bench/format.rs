@@ -20,7 +20,7 @@ const EVENTS: usize = 200_000;
 /// Output is written, here thrown away, when there is so much: as in the tracers' event loop.
 const BATCH: usize = 64 << 10;
 
-fn parse<T: Tracer>(args: &[&str]) -> Result<(T, Common), String> {
+pub(crate) fn parse<T: Tracer>(args: &[&str]) -> Result<(T, Common), String> {
     let argv = [T::NAME].iter().chain(args).map(Into::into);
     match cli::parse::<T>(argv) {
         Ok(Parsed::Run(common, options)) => match T::new(options, &common) {
@@ -36,7 +36,7 @@ fn attach_way(object: &mut Object, way: &Way) -> loader::Result<Vec<Link>> {
 }
 
 /// A record of something that this process, or a child of it, did.
-fn capture<T: Tracer>(bench: &Bench) -> Result<Vec<u8>, String> {
+pub(crate) fn capture<T: Tracer>(bench: &Bench) -> Result<Vec<u8>, String> {
     let (tracer, common) = parse::<T>(&[])?;
     let text = |error: loader::Error| error.to_string();
     let spec = prepare(&tracer, &common.task_filter()).map_err(text)?;

@@ -55,7 +55,7 @@ fn process(mut command: Command) -> f64 {
 }
 
 /// Names of all types of the object: more than any loader has to look for.
-fn names(bytes: &[u8]) -> WantedSet {
+pub(crate) fn names(bytes: &[u8]) -> WantedSet {
     let spec = ObjectSpec::parse(bytes).unwrap();
     let mut wanted = WantedSet::new();
     if let Some(btf) = &spec.btf {

@@ -12,7 +12,7 @@
 //! | `growth` | the cost of an open while sets, cgroups, buffers, threads get more |
 //! | `sets` | many members into a set |
 //!
-//! `sample` measures in turn, `report` writes the table, `tools` knows the peers, `process` watches a running one, `work`
+//! `replay` repeats what our own code does, for `tests/budget.rs` to count. `sample` measures in turn, `report` writes the table, `tools` knows the peers, `process` watches a running one, `work`
 //! gives it something to see.
 #![allow(
     missing_docs,
@@ -34,6 +34,7 @@ mod lifecycle;
 mod loading;
 mod machine;
 mod process;
+mod replay;
 mod report;
 mod sample;
 mod sets;
@@ -123,6 +124,16 @@ const GROUPS: [Group; 7] = [
 /// `measure BIN_DIR WORK_DIR [GROUP...]`; `measure load OBJECT` is one side of a comparison.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let Some(done) = replay::run(&words) {
+        return match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("measure: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let [first, second, groups @ ..] = &args[..] else {
         eprintln!("usage: measure BIN_DIR WORK_DIR [GROUP...], through tests/bench/run");
         return ExitCode::from(2);

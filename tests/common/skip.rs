@@ -18,8 +18,12 @@ pub(crate) enum Skip {
     NoPeer(&'static str),
     /// Not all tasks are in the root of cgroup v2, as on hosts that use v1 beside it.
     NotHybrid,
+    /// The kernel does not tell the ids of mount namespaces that are never used again (before 6.11).
+    NoNamespaceId,
     /// The kernel runs no 32-bit programs, or is not for this processor.
     NoIa32,
+    /// The kernel was built without something that the tools can do without.
+    NotInKernel(&'static str),
     /// Only for a kernel of `make test-kernels`, which is known and is thrown away afterwards.
     NotInGuest,
 }
@@ -34,7 +38,9 @@ impl Skip {
             Self::NoCgroup2(_) => "cgroup2",
             Self::NoPeer(_) => "peer",
             Self::NotHybrid => "hybrid",
+            Self::NoNamespaceId => "kernel",
             Self::NoIa32 => "ia32",
+            Self::NotInKernel(_) => "kernel",
             Self::NotInGuest => "guest",
         }
     }
@@ -47,7 +53,9 @@ impl Skip {
             Self::NoCgroup2(what) => format!("no cgroup v2: {what}"),
             Self::NoPeer(program) => format!("{program} is not installed"),
             Self::NotHybrid => "not all tasks are in the root of cgroup v2".to_owned(),
+            Self::NoNamespaceId => "this kernel does not tell never-reused ids of namespaces".to_owned(),
             Self::NoIa32 => "no 32-bit programs here".to_owned(),
+            Self::NotInKernel(what) => format!("no {what} in this kernel"),
             Self::NotInGuest => "only for the guests of make test-kernels".to_owned(),
         }
     }

@@ -15,6 +15,7 @@ use crate::common::run::{Output, run};
 use crate::common::sandbox::{Sandbox, mounts};
 use crate::common::skip::or_skip;
 use crate::common::tool;
+use crate::common::tracer::Tracer;
 use crate::{entries, keys, nsmap_on};
 
 fn info(pin: &Path) -> MapInfo {
@@ -231,4 +232,19 @@ fn clear_empties_a_large_set() {
     assert!(sandbox.nsmap_ok(["clear"]).contains("1009"));
     assert_eq!(keys(&pin), Vec::<u64>::new());
     assert!(sandbox.nsmap_ok(["clear"]).contains('0'));
+}
+
+#[test]
+fn resize_names_the_tracer_that_keeps_the_old_map() {
+    let sandbox = or_skip!(Sandbox::new());
+    let set = sandbox.create_set("mntns");
+    let map = set.to_str().unwrap();
+    let tracer = Tracer::start(sandbox.command("execsnoop", ["--mntnsmap", map]));
+    let output = sandbox.nsmap(["resize", "101", map]);
+    let note = format!("nsmap: note: the old map is in use by: {} execsnoop\n", tracer.pid());
+    assert!(output.stderr.contains(&note), "{output:?}");
+    assert!(output.stderr.contains("keep the old map until they are started again"), "{output:?}");
+    tracer.stop();
+    let output = sandbox.nsmap(["resize", "103", map]);
+    assert!(!output.stderr.contains("in use by"), "{output:?}");
 }

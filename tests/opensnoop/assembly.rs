@@ -37,7 +37,7 @@ const EXIT_32: u32 = 1;
 /// Room for the code; the bytes that arguments point to come after it.
 const CODE_SIZE: u32 = 4096;
 /// Where in the file the pages start that the caller may fill, and their address.
-const PAGES_AT: u32 = 0x4000;
+const PAGES_AT: u32 = 0x8000;
 pub(crate) const PAGES: u32 = BASE + PAGES_AT;
 
 /// An executable that makes `calls` and ends with status 0.

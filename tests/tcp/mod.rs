@@ -60,10 +60,11 @@ impl Scene {
         self.start(all)
     }
 
-    /// Those of the tool's hooks that this kernel takes; one of them at least.
-    pub(crate) fn hooks(&self, names: &[&'static str]) -> Vec<&'static str> {
+    /// Those of the hooks that the tool has with these options and that this kernel takes; one of them at least.
+    pub(crate) fn hooks(&self, options: &[&str], names: &[&'static str]) -> Vec<&'static str> {
         let works = |name: &&&str| {
-            run(&mut self.sandbox.command(self.tool, ["--hook", name, "--duration", "0.01"])).code() == 0
+            let options = ["--hook", name, "--duration", "0.01"].into_iter().chain(options.iter().copied());
+            run(&mut self.sandbox.command(self.tool, options)).code() == 0
         };
         let hooks: Vec<_> = names.iter().filter(works).copied().collect();
         assert!(!hooks.is_empty());
@@ -195,7 +196,7 @@ pub(crate) fn closed_port() -> u16 {
 /// A listener that does not answer: its queue is full.
 pub(crate) struct BlackHole {
     pub(crate) port: u16,
-    _listener: Socket,
+    listener: Socket,
     _queued: Socket,
 }
 
@@ -208,7 +209,12 @@ impl BlackHole {
         let port = listener.local_addr().unwrap().as_socket().unwrap().port();
         let queued = socket(Domain::IPV4);
         queued.connect(&loopback(port)).unwrap();
-        Self { port, _listener: listener, _queued: queued }
+        Self { port, listener, _queued: queued }
+    }
+
+    /// Makes room: whoever is connecting is answered when it asks the next time.
+    pub(crate) fn answer(&self) {
+        drop(self.listener.accept().unwrap());
     }
 
     /// A socket that is connecting to it.

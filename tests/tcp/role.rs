@@ -1,10 +1,12 @@
 //! Processes that do something with sockets: see `common/role.rs` for how a test becomes one.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Domain;
 
 use super::{loopback, socket};
@@ -18,7 +20,9 @@ pub(crate) fn play() {
     match name.to_str() {
         Some("connect and exit") => connect_and_exit(port()),
         Some("connect") => drop(TcpStream::connect(("127.0.0.1", port()))),
+        Some("connect with a timeout") => connect_with_timeout(port()),
         Some("accept") => accept(port()),
+        Some("receive from") => receive_from(port()),
         Some("connect and hold") => hold(TcpStream::connect(("127.0.0.1", port())).unwrap()),
         Some("hold") => drop(std::io::stdin().read_exact(&mut [0])),
         _ => panic!("no such role: {name:?}"),
@@ -31,6 +35,25 @@ fn connect_and_exit(port: u16) {
     socket.set_nonblocking(true).unwrap();
     let _ = socket.connect(&loopback(port));
     std::process::exit(0);
+}
+
+/// Is interrupted, and then waits for the outcome.
+fn connect_with_timeout(port: u16) {
+    let socket = socket(Domain::IPV4);
+    socket.set_write_timeout(Some(Duration::from_secs(1000))).unwrap();
+    let error = socket.connect(&loopback(port)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::try_from(crate::common::BOUND).unwrap()).unwrap();
+    assert!(socket.take_error().unwrap().is_none() && socket.peer_addr().is_ok());
+}
+
+/// Sends a datagram there, and waits for one that comes back.
+fn receive_from(port: u16) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket.send(b"a query").unwrap();
+    socket.recv(&mut [0; 512]).unwrap();
 }
 
 /// Waits for one connection and holds it until it is told to end.
@@ -65,10 +88,21 @@ pub(crate) fn holder(stream: &TcpStream) -> Child {
     command.stdin(Stdio::piped()).stderr(Stdio::from(copy)).spawn().unwrap()
 }
 
-/// Whether the process waits in the system call of this name (as `/proc/PID/wchan` or its state tells): it sleeps.
-pub(crate) fn sleeps(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+/// Whether a thread of the process is in this system call. (The one that plays a part is not its first.)
+pub(crate) fn is_in(pid: u32, call: libc::c_long) -> bool {
+    let begin = format!("{call} ");
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let calls = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("syscall")));
+    calls.into_iter().any(|text| text.is_ok_and(|text| text.starts_with(&begin)))
+}
+
+/// Whether all threads of the process are stopped by a signal.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
 }
 
 /// A part in a cgroup.

@@ -74,7 +74,7 @@ fn a_connect_that_has_no_way_out_is_shown_with_its_error() {
 #[test]
 fn each_hook_shows_the_same() {
     let scene = or_skip!(Scene::new("tcpconnect"));
-    for hook in scene.hooks(&["fexit", "tracepoint"]) {
+    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
         let tracer = scene.start_json(["--hook", hook]);
         let listener = listen("127.0.0.1");
         drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
@@ -156,16 +156,7 @@ fn a_connect_that_is_given_up_is_closed_in_the_name_of_who_began_it() {
     drop(hole.connecting());
     let mut killed = crate::tcp::role::spawn("connect", &[&hole.port.to_string()]);
     let pid = killed.id();
-    let connects = |pid: u32| {
-        let syscall = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-        syscall.starts_with(&format!("{} ", libc::SYS_connect))
-    };
-    // The thread that plays the part is not the first one of its process.
-    wait_until("the other process connects", || {
-        std::fs::read_dir(format!("/proc/{pid}/task"))
-            .unwrap()
-            .any(|task| connects(task.unwrap().file_name().to_str().unwrap().parse().unwrap()))
-    });
+    wait_until("the other process connects", || crate::tcp::role::is_in(pid, libc::SYS_connect));
     // Interrupted and begun again by the kernel: still the same connect.
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).unwrap();
     kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).unwrap();
@@ -174,6 +165,27 @@ fn a_connect_that_is_given_up_is_closed_in_the_name_of_who_began_it() {
     let events = scene.events(tracer);
     assert_eq!(values(&events, "result"), [&json!("closed"); 2], "{events:#?}");
     assert_eq!(values(&events, "pid"), [&json!(std::process::id()), &json!(pid)]);
+}
+
+#[test]
+fn a_connect_that_is_interrupted_goes_on_and_has_one_outcome() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
+        let hole = BlackHole::new();
+        let tracer = scene.start_json(["--wait", "100", "--hook", hook]);
+        let child = crate::tcp::role::spawn("connect with a timeout", &[&hole.port.to_string()]);
+        let pid = child.id();
+        wait_until("the other process connects", || crate::tcp::role::is_in(pid, libc::SYS_connect));
+        // With a timeout of its own the call is not begun again, as with a handler that does not want that.
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).unwrap();
+        wait_until("it is stopped", || crate::tcp::role::is_stopped(pid));
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).unwrap();
+        hole.answer();
+        crate::tcp::role::release(child);
+        let events = scene.events(tracer);
+        let events: Vec<Value> = events.into_iter().filter(|event| event["pid"] == pid).collect();
+        assert_eq!(values(&events, "result"), [&json!("ok")], "{hook}");
+    }
 }
 
 #[test]
@@ -229,7 +241,7 @@ fn fast_open_is_one_connect() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let allowed = std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "1");
     if allowed.is_err() {
-        return skip(&Skip::NoSandbox("no TCP fast open in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("TCP fast open"));
     }
     let tracer = scene.start_json([""; 0]);
     let listener = listen("127.0.0.1");
@@ -250,7 +262,7 @@ fn a_multipath_connect_is_its_first_path() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
     let Ok(client) = make() else {
-        return skip(&Skip::NoSandbox("no MPTCP in this kernel".to_owned()));
+        return skip(&Skip::NotInKernel("MPTCP"));
     };
     let tracer = scene.start_json([""; 0]);
     let listener = listen("127.0.0.1");

@@ -30,6 +30,15 @@ pub fn ids() -> Result<Vec<u32>> {
     }
 }
 
+/// The ids of the maps that the program with this id uses.
+///
+/// # Errors
+/// `NotFound`; `Permission`.
+pub fn ids_used_by(program: u32) -> Result<Vec<u32>> {
+    let program = by_id::prog_by_id(program)?;
+    Ok(by_id::prog_map_ids(program.as_fd())?)
+}
+
 impl Map {
     /// Opens the map with this id.
     ///

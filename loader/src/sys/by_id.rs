@@ -31,6 +31,27 @@ pub fn btf_by_id(id: u32) -> SysResult<OwnedFd> {
     by_id("bpf(BPF_BTF_GET_FD_BY_ID)", cmd::BTF_GET_FD_BY_ID, id, 0)
 }
 
+/// `BPF_PROG_GET_FD_BY_ID` (4.13, CAP_SYS_ADMIN).
+pub fn prog_by_id(id: u32) -> SysResult<OwnedFd> {
+    by_id("bpf(BPF_PROG_GET_FD_BY_ID)", cmd::PROG_GET_FD_BY_ID, id, 0)
+}
+
+/// The ids of the maps that a program uses; the kernel lets it have 64 at most.
+pub fn prog_map_ids(program: BorrowedFd<'_>) -> SysResult<Vec<u32>> {
+    const CALL: &str = "bpf(BPF_OBJ_GET_INFO_BY_FD)";
+    const SIZE: usize = size_of::<attr::BpfProgInfo>();
+    let mut ids = [0_u32; 64];
+    let mut info = [attr::BpfProgInfo { nr_map_ids: 64, map_ids: write_ptr(&mut ids), ..Default::default() }];
+    #[expect(clippy::cast_possible_truncation, reason = "a constant of some hundred")]
+    let mut attr =
+        attr::ObjInfo { bpf_fd: fd_u32(program), info_len: SIZE as u32, info: write_ptr(&mut info) };
+    // SAFETY: the kernel reads and writes at most `info_len` bytes at `info`, which is that long, and writes at most
+    // `nr_map_ids` numbers of 4 bytes at `map_ids`; both are exclusively borrowed. Its other pointers are 0.
+    unsafe { bpf(CALL, cmd::OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    let [info] = info;
+    Ok(ids.into_iter().take(info.nr_map_ids as usize).collect())
+}
+
 fn next_id(call: &'static str, command: u32, id: u32) -> SysResult<u32> {
     let mut attr = attr::GetId { id, ..Default::default() };
     // SAFETY: no pointers; the kernel writes `next_id` in `attr`.

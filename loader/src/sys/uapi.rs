@@ -15,6 +15,7 @@ pub mod cmd {
     pub const OBJ_GET: u32 = 7;
     pub const PROG_TEST_RUN: u32 = 10;
     pub const MAP_GET_NEXT_ID: u32 = 12;
+    pub const PROG_GET_FD_BY_ID: u32 = 13;
     pub const MAP_GET_FD_BY_ID: u32 = 14;
     pub const OBJ_GET_INFO_BY_FD: u32 = 15;
     pub const RAW_TRACEPOINT_OPEN: u32 = 17;

@@ -53,7 +53,8 @@ Examples:
   nsmap follow container:web --map /sys/fs/bpf/cgroup_set
 
 The sets belong to it: members that do not match are removed. It ends by INT, TERM or HUP; members stay, so that it
-can be started again, except with --for.";
+can be started again, except with --for. What a path or an engine alone selects is in a cgroup set before anything
+runs there; names and labels are known some milliseconds later (docs/nsmap.md).";
 
 pub(super) const APPLY: &str = "\
 Examples:
@@ -176,7 +177,10 @@ Examples:
 pub(super) const CONTAINERS: &str = "\
 Examples:
   nsmap containers
-  nsmap containers --json";
+  nsmap containers --json                        with images, labels, pods
+  DOCKER_HOST=unix:///srv/docker.sock nsmap containers
+
+Names come from the files of engines and runtimes; Docker and Podman are asked for what those do not tell.";
 
 pub(super) const DOCTOR: &str = "\
 Examples:

@@ -43,7 +43,9 @@ fn by(args: &ContainerItems, find: Find) -> Result<Outcome, Failure> {
         }
         work.push((named, resolved));
     }
-    edit::run(Action::Add, work)
+    let mut outcome = edit::run(Action::Add, work)?;
+    outcome.notes.extend(inventory.problems);
+    Ok(outcome)
 }
 
 fn missing(error: &loader::Error) -> Failure {

@@ -4,30 +4,30 @@ use std::path::Path;
 
 use loader::ErrorKind;
 use loader::map::Access;
-use nsmap::listing;
 use nsmap::plan::{Done, Plan};
 
 use super::sets::NamedSet;
 use super::{edit, sets, whole};
 use crate::cli::Apply;
 use crate::failure::{Code, Failure, combined};
-use crate::output::Outcome;
+use crate::output::{Outcome, Progress};
 
 pub(crate) fn run(args: &Apply) -> Result<Outcome, Failure> {
     let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let named = sets::one_of(&args.set, access)?;
     let path = Path::new(&args.file);
-    let (wanted, failures) = whole::members(listing::parse(&whole::read(path)?, named.set.kind()), path);
+    let (wanted, failures) = whole::members(&whole::read(path)?, named.set.kind(), path);
     if args.replace && !failures.is_empty() {
         // A line that is not understood may have been meant to keep a member.
         return refused(&named, failures);
     }
     let present = sets::members(&named)?;
-    let plan = Plan::new(&present, &wanted, args.replace);
+    let is_nothing = wanted.is_empty();
+    let plan = Plan::new(&present, wanted, args.replace);
     let (done, failure) = carry_out(&named, &plan, args);
     let mut outcome = Outcome::done(&whole::Report::new(&named, &plan, done, args.dry_run))?;
     let mut codes: Vec<Code> = failures.iter().map(|failure| failure.code).collect();
-    if done != Done::default() || plan.is_empty() && !wanted.is_empty() {
+    if done != Done::default() || plan.is_empty() && !is_nothing {
         codes.push(Code::Done);
     }
     codes.extend(failure.iter().map(|failure| failure.code));
@@ -56,8 +56,10 @@ fn carry_out(named: &NamedSet, plan: &Plan, args: &Apply) -> (Done, Option<Failu
         let failure = full.then(|| full_failure(named, plan.used_after()));
         return (whole(), failure);
     }
+    let mut progress = Progress::new("storing", plan.len());
+    let told = &mut |done| progress.at(done);
     if args.replace {
-        return match plan.carry_out_or_undo(&named.set) {
+        return match plan.carry_out_or_undo(&named.set, told) {
             Ok(done) => (done, None),
             Err(error) if error.kind() == ErrorKind::Limit => {
                 (Done::default(), Some(full_failure(named, plan.used_after())))
@@ -65,7 +67,7 @@ fn carry_out(named: &NamedSet, plan: &Plan, args: &Apply) -> (Done, Option<Failu
             Err(error) => (Done::default(), Some(edit::refused(named, error))),
         };
     }
-    match plan.carry_out(&named.set) {
+    match plan.carry_out_told(&named.set, told) {
         (done, Ok(())) => (done, None),
         (done, Err(error)) => {
             let missed = plan.add.len() - done.added;

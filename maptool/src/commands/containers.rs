@@ -1,5 +1,6 @@
 //! `containers`: those that run on this host, with names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use nsmap::container::inventory::{Inventory, Running};
@@ -24,6 +25,8 @@ struct Report {
     image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<PodReport>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     pid: Option<u32>,
     mntns: Option<u32>,
     cgroup: Option<u64>,
@@ -66,7 +69,9 @@ impl fmt::Display for Containers {
 pub(crate) fn run() -> Result<Outcome, Failure> {
     let inventory = Inventory::take();
     let shown = inventory.running.iter().filter(|running| !running.pod.is_sandbox);
-    Outcome::done(&Containers { containers: shown.map(report).collect() })
+    let mut outcome = Outcome::done(&Containers { containers: shown.map(report).collect() })?;
+    outcome.notes = inventory.problems;
+    Ok(outcome)
 }
 
 fn report(running: &Running) -> Report {
@@ -78,6 +83,7 @@ fn report(running: &Running) -> Report {
         id: running.id.clone(),
         name: running.name(),
         image: running.image.clone(),
+        labels: running.labels.clone(),
         pod: known.then(|| PodReport {
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    let plan = Plan::new(&from, &to, true);
+    let plan = Plan::new(&from, to, true);
     let mut outcome = Outcome::done(&Difference {
         kind: kind.name(),
         same: plan.is_empty(),

@@ -77,6 +77,7 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
         namespace_list(),
         follow(),
         engines(),
+        engine_sockets(),
     ];
     let problem = checks.iter().any(|check| check.status == Status::Problem);
     let mut outcome = Outcome::done(&Diagnosis { checks })?;
@@ -249,5 +250,23 @@ fn engines() -> Check {
             "containers are named by their ids only",
         ),
         false => ok("containers", format!("names come from {}", found.join(", "))),
+    }
+}
+
+fn engine_sockets() -> Check {
+    let found = nsmap::container::sockets::find(&nsmap::container::inventory::host_root());
+    let answers: Vec<_> = found.iter().map(nsmap::container::sockets::check).collect();
+    let join = |lines: Vec<&String>| lines.into_iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+    let wrong: Vec<&String> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    let fine: Vec<&String> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+    match (wrong.is_empty(), fine.is_empty()) {
+        (false, _) => bad(
+            "engine sockets",
+            Status::Warning,
+            join(wrong),
+            "names and labels that its files do not tell are missing",
+        ),
+        (true, true) => ok("engine sockets", "none is there, names come from files"),
+        (true, false) => ok("engine sockets", join(fine)),
     }
 }

@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nsmap::container;
 use nsmap::container::inventory::{Inventory, Running};
-use nsmap::identity::cgroup::{self, Location, Resolver};
+use nsmap::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use nsmap::identity::mntns::{self, MountNamespace};
 use nsmap::identity::process::{ByMountNamespace, Process};
 use nsmap::set::{CgroupMember, Kind, Member, MntnsMember};
@@ -68,6 +68,7 @@ pub(super) struct ProcessReport {
 /// Holds what is opened or scanned once for all members.
 pub(super) struct Explainer {
     resolver: Option<Resolver>,
+    hierarchy: Option<Hierarchy>,
     processes: ByMountNamespace,
     /// What engines wrote down.
     inventory: Inventory,
@@ -86,6 +87,7 @@ impl Explainer {
         processes.forget(std::process::id());
         Self {
             resolver: (kind == Kind::Cgroup).then(|| Resolver::new().ok()).flatten(),
+            hierarchy: Hierarchy::find().ok(),
             processes,
             namespaces: if kind == Kind::Mntns { mntns::every() } else { None },
             inventory: Inventory::of_records(),
@@ -154,9 +156,18 @@ impl Explainer {
     }
 
     /// By name where an engine wrote one down, else by engine and id.
-    fn container_at(&self, path: &Path) -> Option<String> {
+    fn container_at(&mut self, path: &Path) -> Option<String> {
+        let of_path = container::from_cgroup_path(path);
+        if let Some(container) = &of_path {
+            self.inventory.ask_for(container);
+        }
         let known = self.inventory.of_directory(path).map(Running::label);
-        known.or_else(|| container::from_cgroup_path(path).map(|container| container.label()))
+        known.or_else(|| of_path.map(|container| container.label()))
+    }
+
+    /// Engines that did not answer as they should.
+    pub(super) fn problems(self) -> Vec<String> {
+        self.inventory.problems
     }
 
     fn container_of(&mut self, pid: u32) -> Option<String> {
@@ -164,14 +175,27 @@ impl Explainer {
             return known.clone();
         }
         let by_pid = self.inventory.of_pid(pid).map(Running::label);
-        let by_v2 = || cgroup::of_process(pid).ok().and_then(|found| self.container_at(&found.directory));
-        let found = by_pid.or_else(by_v2).or_else(|| {
-            let memberships = cgroup::memberships(pid).unwrap_or_default();
-            memberships.iter().find_map(|membership| self.container_at(&membership.path))
-        });
-        let found = found.or_else(|| container::describe(0, pid));
+        let found = by_pid.or_else(|| self.container_by_cgroups(pid));
         self.containers.insert(pid, found.clone());
         found
+    }
+}
+
+impl Explainer {
+    /// By the cgroups of a process, v2 before v1, a container before a unit.
+    fn container_by_cgroups(&mut self, pid: u32) -> Option<String> {
+        let mut memberships = cgroup::memberships(pid).ok()?;
+        memberships.sort_by_key(|membership| membership.hierarchy);
+        let hierarchy = self.hierarchy.as_ref();
+        let own = hierarchy.and_then(|found| cgroup::directory_of_task(found, pid, &memberships).ok());
+        let paths = own.iter().map(PathBuf::as_path);
+        let paths = paths.chain(memberships.iter().map(|membership| membership.path.as_path()));
+        for path in paths {
+            if let Some(found) = self.container_at(path) {
+                return Some(found);
+            }
+        }
+        memberships.iter().find_map(|membership| container::label(&membership.path))
     }
 }
 

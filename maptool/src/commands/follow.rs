@@ -53,6 +53,9 @@ impl Session {
         // Before the first look, so that nothing falls in between.
         let mut tree = watch.map_err(|error| Failure::from(error).needs(Capability::SysAdmin))?;
         let signals = signals()?;
+        if let Err(error) = self.follower.attach_early() {
+            output::note(&format!("the first program of a new container may not be traced: {error}"));
+        }
         self.follower.synchronise()?;
         let mut open = self.report();
         notify(&format!("READY=1\nSTATUS=following {} cgroups", self.follower.len()));
@@ -128,6 +131,9 @@ impl<'a> Line<'a> {
             Event::Removed(entry) => of("removed", entry, None),
             Event::Failed(entry, error) => of("failed", entry, Some(error.as_str())),
             Event::Overflow => Self { time, event: "overflow", kind: None, id: None, name: "", error: None },
+            Event::Warning(why) => {
+                Self { time, event: "warning", kind: None, id: None, name: "", error: Some(why) }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 use nsmap::text;
 
+use super::completions;
 use crate::cli::{Cli, Generate, Generated};
 use crate::failure::{Code, Failure};
 use crate::output::Outcome;
@@ -28,7 +29,9 @@ pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
         }
         Generated::Completions { shell } => {
             clap_complete::generate(*shell, &mut command, "nsmap", &mut page);
+            page = completions::script(*shell, &String::from_utf8_lossy(&page)).into_bytes();
         }
+        Generated::Words { what } => page = completions::words(*what).into_bytes(),
     }
     let mut outcome = Outcome::done(&String::from_utf8_lossy(&page).into_owned())?;
     outcome.code = Code::Done;

@@ -20,6 +20,8 @@ use crate::output::{Name, Outcome};
 #[derive(Serialize)]
 pub(super) struct List {
     sets: Vec<SetReport>,
+    #[serde(skip)]
+    problems: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -34,14 +36,20 @@ struct SetReport {
 }
 
 pub(crate) fn run(args: &WhichSet) -> Result<Outcome, Failure> {
-    Outcome::done(&report(args)?)
+    let list = report(args)?;
+    let mut outcome = Outcome::done(&list)?;
+    outcome.notes = list.problems;
+    Ok(outcome)
 }
 
 /// The sets as they are now.
 pub(super) fn report(args: &WhichSet) -> Result<List, Failure> {
     let named = sets::which(args, Access::ReadOnly)?;
-    let sets = named.iter().map(report_set).collect::<Result<_, _>>()?;
-    Ok(List { sets })
+    let mut problems = Vec::new();
+    let sets = named.iter().map(|named| report_set(named, &mut problems)).collect::<Result<_, _>>()?;
+    problems.sort();
+    problems.dedup();
+    Ok(List { sets, problems })
 }
 
 impl List {
@@ -52,10 +60,13 @@ impl List {
     }
 }
 
-fn report_set(named: &NamedSet) -> Result<SetReport, Failure> {
+fn report_set(named: &NamedSet, problems: &mut Vec<String>) -> Result<SetReport, Failure> {
     let at = format!("list set `{}`", text::path(&named.path));
     let members = named.set.members().map_err(|error| Failure::from(error).context(&at))?;
     let info = named.set.map().info();
+    let mut explainer = Explainer::new(named.set.kind());
+    let reports = explainer.explain(&members);
+    problems.extend(explainer.problems());
     Ok(SetReport {
         map: Name::new(&named.path),
         kind: named.set.kind().name(),
@@ -63,7 +74,7 @@ fn report_set(named: &NamedSet) -> Result<SetReport, Failure> {
         id: info.id,
         used: members.len(),
         capacity: info.max_entries,
-        members: Explainer::new(named.set.kind()).explain(&members),
+        members: reports,
     })
 }
 

@@ -16,6 +16,7 @@ mod add_self_mntns;
 mod apply;
 mod cgroupid;
 mod clear;
+mod completions;
 mod containers;
 mod create;
 mod delete;

@@ -3,6 +3,7 @@
 //! The kernel cannot change the size of a map. A new one is filled, pinned beside the old one, and renamed over
 //! it, which is atomic: whoever opens the path gets the one or the other, whole.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ fn report(
         holders,
     })?;
     if !names.is_empty() {
-        outcome.notes.push(format!("the old map is open in: {}", names.join(", ")));
+        outcome.notes.push(format!("the old map is in use by: {}", names.join(", ")));
     }
     Ok(outcome)
 }
@@ -106,7 +107,7 @@ fn copy(old: &Set, new: &Set, entries: u32) -> Result<usize, Failure> {
             let message = format!("{used} members do not fit into {entries}");
             return Err(Failure::new(Code::Full, message).hint("nothing was changed; remove members first"));
         }
-        let plan = Plan::new(&new.members()?, &members, true);
+        let plan = Plan::new(&new.members()?, members, true);
         if plan.is_empty() {
             return Ok(used);
         }
@@ -136,18 +137,37 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Who has a map open. Those that may not be looked at are not seen.
+/// Who has a map open, or a program that uses it: itself or by its link, as a tracer that is running. Those that may not
+/// be looked at are not seen, nor programs on perf events.
 fn holders(id: u32) -> Vec<Holder> {
-    let line = format!("map_id:\t{id}");
-    let holds = |pid: u32| {
-        let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
-        fds.flatten().any(|fd| {
-            let link = std::fs::read_link(format!("/proc/{pid}/fd/{}", fd.file_name().to_string_lossy()));
-            link.is_ok_and(|link| link.as_os_str() == "anon_inode:bpf-map")
-                && std::fs::read_to_string(fd.path())
-                    .is_ok_and(|text| text.lines().any(|found| found == line))
-        })
-    };
-    let others = process::pids().into_iter().filter(|&pid| pid != std::process::id() && holds(pid));
-    others.filter_map(|pid| Some(Holder { pid, comm: Name::new(process::comm(pid)?) })).collect()
+    let mut programs = HashMap::new();
+    let mut found = Vec::new();
+    for pid in process::pids().into_iter().filter(|&pid| pid != std::process::id()) {
+        if holds(pid, id, &mut programs)
+            && let Some(comm) = process::comm(pid)
+        {
+            found.push(Holder { pid, comm: Name::new(comm) });
+        }
+    }
+    found
+}
+
+/// `programs` remembers which of them use the map.
+fn holds(pid: u32, map: u32, programs: &mut HashMap<u32, bool>) -> bool {
+    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
+    fds.flatten().any(|fd| {
+        let link = std::fs::read_link(format!("/proc/{pid}/fd/{}", fd.file_name().to_string_lossy()));
+        let is_bpf = link.is_ok_and(|link| link.to_string_lossy().starts_with("anon_inode:bpf"));
+        let info =
+            if is_bpf { std::fs::read_to_string(fd.path()).unwrap_or_default() } else { String::new() };
+        let number = |key: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            value.and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        number("map_id") == Some(map)
+            || number("prog_id").is_some_and(|program| {
+                let uses = || loader::map::ids_used_by(program).is_ok_and(|maps| maps.contains(&map));
+                *programs.entry(program).or_insert_with(uses)
+            })
+    })
 }

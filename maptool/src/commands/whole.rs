@@ -6,17 +6,23 @@ use std::path::Path;
 
 use loader::map::Access;
 use nsmap::bpffs::{self, Pin};
-use nsmap::listing::{self, Line};
+use nsmap::listing;
 use nsmap::plan::{Done, Plan};
 use nsmap::{Kind, Member, text};
 use serde::Serialize;
 
 use super::sets;
 use crate::failure::{Code, Failure};
-use crate::output::Name;
+use crate::output::{Name, Progress};
 
 /// Larger listings are refused: more than two million members.
 const LISTING_LIMIT: u64 = 64 << 20;
+
+/// Bytes of a line, in most listings: a number of ten digits.
+const USUAL_LINE: usize = 11;
+
+/// Lines between two looks at the clock.
+const CHECKED: usize = 64;
 
 /// Lines of a listing that are complained about one by one.
 const TOLD: usize = 100;
@@ -26,7 +32,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let result = match path.to_str() {
         Some("-") => std::io::stdin().lock().take(LISTING_LIMIT).read_to_end(&mut bytes),
-        _ => std::fs::File::open(path).and_then(|file| file.take(LISTING_LIMIT).read_to_end(&mut bytes)),
+        _ => std::fs::File::open(path).and_then(|file| {
+            let size = file.metadata().map_or(0, |meta| meta.len().min(LISTING_LIMIT));
+            bytes.reserve_exact(usize::try_from(size).unwrap_or(0) + 1);
+            file.take(LISTING_LIMIT).read_to_end(&mut bytes)
+        }),
     };
     let at = format!("read listing `{}`", text::path(path));
     result.map_err(|error| Failure::from(loader::Error::io("", error).context(at.clone())))?;
@@ -36,21 +46,25 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Members, and what was wrong with the other lines.
-pub(super) fn members(lines: Vec<Line>, path: &Path) -> (Vec<Member>, Vec<Failure>) {
-    let mut members = Vec::with_capacity(lines.len());
+/// Members of a listing, and what was wrong with the other lines.
+pub(super) fn members(bytes: &[u8], kind: Kind, path: &Path) -> (Vec<Member>, Vec<Failure>) {
+    let mut members = Vec::with_capacity(bytes.len() / USUAL_LINE);
     let mut failures = Vec::new();
     let mut unsaid = 0_usize;
-    for line in lines {
-        match line.member {
+    let mut progress = Progress::new("reading", bytes.len());
+    listing::read(bytes, kind, |number, member, at| {
+        match member {
             Ok(member) => members.push(member),
             Err(_) if failures.len() >= TOLD => unsaid += 1,
             Err(reason) => {
-                let at = format!("`{}` line {}", text::path(path), line.number);
+                let at = format!("`{}` line {number}", text::path(path));
                 failures.push(Failure::new(Code::Usage, format!("{at}: {reason}")));
             }
         }
-    }
+        if number % CHECKED == 0 {
+            progress.at(at);
+        }
+    });
     if unsaid > 0 {
         failures.push(Failure::new(Code::Usage, format!("`{}`: {unsaid} more such lines", text::path(path))));
     }
@@ -68,7 +82,7 @@ pub(super) fn of_set_or_listing(path: &Path, kind: Option<Kind>) -> Result<(Kind
         let message = format!("`{}`: cannot tell of which kind its members are", text::path(path));
         Failure::new(Code::Usage, message).hint("give --kind")
     })?;
-    let (members, failures) = members(listing::parse(&bytes, kind), path);
+    let (members, failures) = members(&bytes, kind, path);
     match failures.into_iter().next() {
         Some(failure) => Err(failure),
         None => Ok((kind, members)),

@@ -1,12 +1,14 @@
 //! The containers of this host: what engines wrote down, joined with what the kernel has.
 //!
-//! In: [`state`] records, the cgroup tree, `/proc`. Out: [`Running`] containers with cgroup, first process and names.
-//! A record whose process is gone, or is another one by now, names nothing.
+//! In: [`state`] records, the cgroup tree, `/proc`; engines' [`sockets`] for what those do not tell. Out: [`Running`]
+//! containers with cgroup, first process and names. A record whose process is gone, or is another one by now, names
+//! nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::patterns::{self, Engine};
+use super::patterns::{self, Container, Engine};
+use super::sockets::{self, Answer, Socket};
 use super::state::{self, PodRecord, Record};
 use crate::identity::cgroup::{self, Hierarchy};
 use crate::identity::process;
@@ -38,6 +40,10 @@ pub struct Running {
     pub cgroup: Option<u64>,
     /// Its first process, or some process of it.
     pub pid: Option<u32>,
+    /// Whether its engine may still tell more names and labels of it.
+    pub may_be_told: bool,
+    /// Whether a source told all of them.
+    is_all: bool,
 }
 
 impl Running {
@@ -88,6 +94,10 @@ impl Running {
 pub struct Inventory {
     /// By engine and name.
     pub running: Vec<Running>,
+    /// Engines that did not answer as they should, a line for each.
+    pub problems: Vec<String>,
+    /// Engines that may be asked.
+    sockets: Vec<Socket>,
     by_directory: HashMap<PathBuf, usize>,
     by_id: HashMap<String, usize>,
 }
@@ -101,10 +111,11 @@ pub fn host_root() -> PathBuf {
 }
 
 impl Inventory {
-    /// Looks at everything: state files, and the whole cgroup tree.
+    /// Looks at everything: state files, the whole cgroup tree, and what engines tell of containers that those do not
+    /// name.
     pub fn take() -> Self {
         let hierarchy = Hierarchy::find().ok();
-        let mut inventory = Self::default();
+        let mut inventory = Self::with_sockets();
         if let Some(hierarchy) = &hierarchy {
             for directory in cgroup::directories(hierarchy.mount_point()) {
                 inventory.add_directory(&directory);
@@ -113,16 +124,17 @@ impl Inventory {
         for record in state::read_all(&host_root()) {
             inventory.add_record(record, hierarchy.as_ref());
         }
+        inventory.ask_engines();
         inventory.running.retain(|running| running.directory.is_some() || running.pid.is_some());
         inventory.running.sort_by_cached_key(|running| (running.engine.map(Engine::name), running.name()));
         inventory.index();
         inventory
     }
 
-    /// Only what state files say, for naming containers that are known already: no walk of the tree.
+    /// Only what state files say, for naming containers that are known already: no walk of the tree, nobody is asked.
     pub fn of_records() -> Self {
         let hierarchy = Hierarchy::find().ok();
-        let mut inventory = Self::default();
+        let mut inventory = Self::with_sockets();
         for record in state::read_all(&host_root()) {
             inventory.add_record(record, hierarchy.as_ref());
         }
@@ -130,10 +142,62 @@ impl Inventory {
         inventory
     }
 
+    fn with_sockets() -> Self {
+        Self { sockets: sockets::find(&host_root()), ..Self::default() }
+    }
+
+    /// Asks the engines of which containers are here whose names or labels may be missing, or none at all.
+    fn ask_engines(&mut self) {
+        let lacks = |socket: &&Socket| {
+            let mut own = self.running.iter().filter(|running| socket.may_have(running.engine)).peekable();
+            own.peek().is_none() || own.any(|running| !running.is_all)
+        };
+        let asked: Vec<Socket> = self.sockets.iter().filter(lacks).cloned().collect();
+        let is_placed = |running: &Running| running.directory.is_some() || running.pid.is_some();
+        let answer = sockets::ask(&asked, |id| !self.of_id(id).is_some_and(is_placed));
+        self.add_answer(&answer);
+    }
+
+    /// Takes in what engines told.
+    pub fn add_answer(&mut self, answer: &Answer) {
+        let hierarchy = Hierarchy::find().ok();
+        for record in &answer.records {
+            let socket_may = |running: &Running| match (record.engine, running.engine) {
+                (Some(Engine::Docker), Some(Engine::Kubernetes)) | (_, None) => true,
+                (told, known) => told == known,
+            };
+            if self.of_id(&record.id).is_none_or(socket_may) {
+                self.add_record(record.clone(), hierarchy.as_ref());
+            }
+        }
+        self.problems.extend_from_slice(&answer.problems);
+        self.index();
+    }
+
+    /// Asks the engines, once, if one of them may know a name for the container with this id. Says whether it did.
+    pub fn ask_for(&mut self, container: &Container) -> bool {
+        let may_know = |socket: &Socket| socket.may_have(Some(container.engine));
+        if self.of_id(&container.id).is_some_and(|known| !known.names.is_empty() || known.is_all) {
+            return false;
+        }
+        let (asked, rest) = std::mem::take(&mut self.sockets).into_iter().partition(may_know);
+        self.sockets = rest;
+        let answer = sockets::ask(&asked, |_| false);
+        self.add_answer(&answer);
+        !asked.is_empty()
+    }
+
+    /// The engines that may be asked.
+    pub fn sockets(&self) -> &[Socket] {
+        &self.sockets
+    }
+
     fn index(&mut self) {
         self.by_id.clear();
         self.by_directory.clear();
-        for (at, running) in self.running.iter().enumerate() {
+        for (at, running) in self.running.iter_mut().enumerate() {
+            running.may_be_told =
+                !running.is_all && self.sockets.iter().any(|socket| socket.may_have(running.engine));
             self.by_id.insert(running.id.clone(), at);
             if let Some(directory) = &running.directory {
                 self.by_directory.insert(directory.clone(), at);
@@ -174,6 +238,8 @@ impl Inventory {
             directory: None,
             cgroup: None,
             pid: None,
+            may_be_told: false,
+            is_all: false,
         });
         at
     }
@@ -194,7 +260,10 @@ impl Inventory {
             }
         }
         running.image = running.image.take().or(record.image);
-        running.labels.extend(record.labels);
+        for (key, value) in record.labels {
+            running.labels.entry(key).or_insert(value);
+        }
+        running.is_all |= record.is_all;
         running.pid = running.pid.or(pid);
         if running.pod.name.is_empty() {
             running.pod = record.pod;

@@ -1,7 +1,8 @@
 //! Which container or unit a task belongs to, from its cgroup path alone: no daemon, no privilege.
 //!
 //! In: a cgroup path. Out: engine and id, or the unit of systemd. The patterns are in [`patterns`]; names
-//! that only the engines' own files know are read by [`state`] and joined with the rest in [`inventory`].
+//! that only the engines know are read from their files by [`state`], asked of them by [`sockets`], and joined with the
+//! rest in [`inventory`].
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,8 +12,10 @@ use crate::identity::cgroup::{self, Location, Resolver};
 use crate::text;
 
 pub mod find;
+mod http;
 pub mod inventory;
 pub mod patterns;
+pub mod sockets;
 pub mod sources;
 pub mod state;
 

@@ -89,6 +89,11 @@ const SCOPES: &[(&str, Option<Engine>)] = &[
     ("libpod-", Some(Engine::Podman)),
 ];
 
+/// Prefixes of the names of containers, each with the engine that gives them.
+pub(crate) fn scopes() -> impl Iterator<Item = (&'static str, Engine)> {
+    SCOPES.iter().filter_map(|(prefix, engine)| Some((*prefix, (*engine)?)))
+}
+
 enum Verdict {
     /// A container, by this component.
     Found(Engine, String),

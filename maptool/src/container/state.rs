@@ -1,4 +1,4 @@
-//! What container runtimes and engines write down about their containers: no daemon, no socket.
+//! What container runtimes and engines write down about their containers: no daemon is asked.
 //!
 //! To teach it another place: a line in [`PLACES`] if its format is known, else a reader beside the others.
 //!
@@ -40,6 +40,8 @@ pub struct Record {
     pub pod: PodRecord,
     /// Labels and annotations.
     pub labels: BTreeMap<String, String>,
+    /// Whether these are all names and labels that the engine has for it.
+    pub is_all: bool,
 }
 
 /// A pod, as annotations name it; empty texts are unknown.
@@ -129,10 +131,9 @@ fn children(directory: &Path) -> Vec<PathBuf> {
 
 /// Regular files only, and never more than [`FILE_LIMIT`]: a fifo or a device must not hold us up.
 fn read(path: &Path) -> Option<Vec<u8>> {
-    if !std::fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
+    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    // One byte more than there is: the read that finds the end needs room, too.
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(FILE_LIMIT)).unwrap_or(0) + 1);
     File::open(path).ok()?.take(FILE_LIMIT).read_to_end(&mut bytes).ok()?;
     ((bytes.len() as u64) < FILE_LIMIT).then_some(bytes)
 }
@@ -142,19 +143,19 @@ fn json(path: &Path) -> Option<Value> {
 }
 
 /// What is at the end of these keys; null if one of them is missing.
-fn at<'a>(value: &'a Value, keys: &[&str]) -> &'a Value {
+pub(super) fn at<'a>(value: &'a Value, keys: &[&str]) -> &'a Value {
     keys.iter().try_fold(value, |value, key| value.get(key)).unwrap_or(&Value::Null)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn pid(value: &Value) -> Option<u32> {
+pub(super) fn pid(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0)
 }
 
-fn string_map(value: &Value) -> BTreeMap<String, String> {
+pub(super) fn string_map(value: &Value) -> BTreeMap<String, String> {
     let entries = value.as_object().into_iter().flatten();
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
@@ -228,6 +229,7 @@ fn docker(path: &Path, engine: Option<Engine>) -> Option<Record> {
         pid: pid(at(&config, &["State", "Pid"])),
         image: text(at(&config, &["Config", "Image"])),
         labels: string_map(at(&config, &["Config", "Labels"])),
+        is_all: true,
         ..Record::default()
     };
     from_annotations(&mut record);
@@ -284,7 +286,7 @@ fn storage_list(path: &Path) -> Vec<Record> {
 }
 
 /// What engines write into annotations: first containerd's key, then CRI-O's, then Kubernetes' own labels.
-fn from_annotations(record: &mut Record) {
+pub(super) fn from_annotations(record: &mut Record) {
     let labels = &record.labels;
     let first = |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).cloned();
     let namespace = first(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]);

@@ -2,25 +2,33 @@
 //!
 //! In: [`Selector`]s, changes of the cgroup tree as the kernel reports them ([`tree`]). Out: members of sets, and an
 //! [`Event`] for each change. Nothing holds a container up while it starts: a cgroup is a member as soon as it is
-//! made, before anything runs in it, if its path says enough; else as soon as its engine has written its name down.
+//! made, before anything runs in it, if its path says enough, by a program in the kernel ([`early`]); else as soon as
+//! its engine has written its name down, or tells it ([`asker`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use loader::Result;
 
+use crate::container::from_cgroup_path;
 use crate::container::inventory::{self, Inventory};
 use crate::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use crate::identity::mntns::{self, MountNamespace};
+use crate::identity::process;
 use crate::plan::Plan;
 use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
 use crate::text;
 
+mod asker;
+mod early;
+mod rule;
 pub mod selector;
 pub mod tree;
 
+use asker::Asker;
+use early::Early;
 pub use selector::{Selector, Verdict};
 use tree::Change;
 
@@ -29,7 +37,7 @@ const NAME_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a cgroup is looked at again; then twice as long each time, up to [`SLOWEST`].
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST: Duration = Duration::from_secs(1);
-/// How often it is checked that followed cgroups are still in the namespace that was stored.
+/// How often it is checked that followed cgroups are still in the namespace that was stored: a link is read for each.
 const RECHECK: Duration = Duration::from_secs(5);
 
 /// What happened to a set.
@@ -43,6 +51,8 @@ pub enum Event {
     Failed(Entry, String),
     /// The kernel could not keep up; everything was looked at anew.
     Overflow,
+    /// An engine does not answer as it should; names that only it knows are missing.
+    Warning(String),
 }
 
 /// A member, and what it stands for.
@@ -61,8 +71,17 @@ pub struct Entry {
 struct Followed {
     directory: PathBuf,
     name: String,
-    /// The namespace of its processes; the open file keeps its number from going to another.
-    namespace: Option<(MountNamespace, OwnedFd)>,
+    namespace: Option<Held>,
+}
+
+/// The namespace of a cgroup's processes.
+#[derive(Debug)]
+struct Held {
+    namespace: MountNamespace,
+    /// The process that was asked.
+    pid: u32,
+    /// Keeps its number from going to another.
+    _file: OwnedFd,
 }
 
 /// A cgroup of which something is not known yet.
@@ -86,6 +105,9 @@ pub struct Follower {
     resolver: Resolver,
     followed: HashMap<u64, Followed>,
     pending: Vec<Pending>,
+    asker: Asker,
+    /// One for each cgroup set, where the kernel lets us.
+    early: Vec<Early>,
     recheck: Instant,
     events: Vec<Event>,
     /// Something did not fit; it may when something else goes.
@@ -105,10 +127,46 @@ impl Follower {
             resolver: Resolver::new()?,
             followed: HashMap::new(),
             pending: Vec::new(),
+            asker: Asker::new(),
+            early: Vec::new(),
             recheck: Instant::now() + RECHECK,
             events: Vec::new(),
             short: false,
         })
+    }
+
+    /// Lets the kernel add what a path or name alone selects, as it is made: see [`early`]. Without it, members are added as
+    /// soon as the follower hears of a new cgroup.
+    ///
+    /// # Errors
+    /// `Permission`: CAP_BPF and CAP_PERFMON are needed. Those of the loader; nothing is changed then.
+    pub fn attach_early(&mut self) -> Result<()> {
+        let sets = self.sets.iter().filter(|set| set.kind() == Kind::Cgroup);
+        let mut attached = sets.map(Early::attach).collect::<Result<Vec<_>>>()?;
+        let rules = rule::everywhere(&self.selectors, self.is_whole());
+        attached.iter_mut().try_for_each(|early| early.set_rules(0, &rules))?;
+        self.early = attached;
+        Ok(())
+    }
+
+    /// Whether paths here are those of the kernel: not so in a cgroup namespace.
+    fn is_whole(&self) -> bool {
+        self.resolver.root_id() == cgroup::ROOT_ID
+    }
+
+    /// Gives the kernel the rules for what will be made in this directory.
+    fn teach(&mut self, id: u64, directory: &Path) {
+        if self.early.is_empty() {
+            return;
+        }
+        let rules = rule::inside(&self.selectors, &self.path_of(directory), self.is_whole());
+        // Without a rule a member is later, not missing.
+        self.early.iter_mut().for_each(|early| drop(early.set_rules(id, &rules)));
+    }
+
+    fn path_of(&self, directory: &Path) -> PathBuf {
+        let below = directory.strip_prefix(self.hierarchy.mount_point()).unwrap_or(directory);
+        if below.as_os_str().is_empty() { PathBuf::from("/") } else { Path::new("/").join(below) }
     }
 
     /// Where the hierarchy is mounted.
@@ -136,20 +194,14 @@ impl Follower {
     /// # Errors
     /// A set cannot be read.
     pub fn synchronise(&mut self) -> Result<()> {
-        let inventory = Inventory::take();
-        let mut found = HashMap::new();
+        // Before the look at the tree: what the kernel adds meanwhile must not be taken for a leftover.
+        let present = self.sets.iter().map(Set::members).collect::<Result<Vec<_>>>()?;
+        let mut inventory = Inventory::take();
+        let problems = std::mem::take(&mut inventory.problems);
+        self.events.extend(problems.into_iter().map(Event::Warning));
         self.short = false;
         self.pending.clear();
-        for directory in cgroup::directories(self.hierarchy.mount_point()) {
-            let (verdict, name) = self.judge(&directory, &inventory);
-            if verdict != Verdict::Yes {
-                continue;
-            }
-            let Ok(id) = cgroup::id_of_path(&directory) else { continue };
-            let known = self.followed.remove(&id).and_then(|known| known.namespace);
-            found.insert(id, Followed { directory, name, namespace: known });
-        }
-        self.followed = found;
+        self.find_all(&inventory);
         if self.wants(Kind::Mntns) {
             let ids: Vec<u64> = self.followed.keys().copied().collect();
             for id in ids {
@@ -158,15 +210,62 @@ impl Follower {
                 }
             }
         }
-        self.make_equal()
+        self.make_equal(&present)?;
+        self.sweep()
     }
 
-    fn make_equal(&mut self) -> Result<()> {
-        for set in &self.sets {
+    fn find_all(&mut self, inventory: &Inventory) {
+        let mut found = HashMap::new();
+        let mut unnamed = Vec::new();
+        let mut seen = HashSet::new();
+        let directories: Vec<PathBuf> = cgroup::directories(self.hierarchy.mount_point()).collect();
+        for directory in directories {
+            if !self.early.is_empty()
+                && let Ok(id) = cgroup::id_of_path(&directory)
+            {
+                seen.insert(id);
+                self.teach(id, &directory);
+            }
+            let (verdict, name) = self.judge(&directory, inventory);
+            // What is no container by its path was made long enough ago to have a name, if it ever gets one.
+            if verdict == Verdict::No || verdict == Verdict::Unknown && from_cgroup_path(&directory).is_none()
+            {
+                continue;
+            }
+            let Ok(id) = cgroup::id_of_path(&directory) else { continue };
+            if verdict == Verdict::Unknown {
+                unnamed.push((id, directory));
+                continue;
+            }
+            let known = self.followed.remove(&id).and_then(|known| known.namespace);
+            found.insert(id, Followed { directory, name, namespace: known });
+        }
+        self.followed = found;
+        self.early.iter_mut().for_each(|early| drop(early.retain(|parent| seen.contains(&parent))));
+        unnamed.into_iter().for_each(|(id, directory)| self.push_pending(id, directory, true));
+    }
+
+    /// Removes dead members: of cgroups that were made and removed while we did not hear of it.
+    fn sweep(&mut self) -> Result<()> {
+        if self.early.is_empty() {
+            return Ok(());
+        }
+        for set in self.sets.iter().filter(|set| set.kind() == Kind::Cgroup) {
+            for member in set.members()? {
+                let id = member.key();
+                if !self.followed.contains_key(&id) && self.resolver.locate(id) == Location::Gone {
+                    set.remove(id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_equal(&mut self, present: &[Vec<Member>]) -> Result<()> {
+        for (set, present) in self.sets.iter().zip(present) {
             let kind = set.kind();
             let (wanted, names) = self.wanted(kind);
-            let present = set.members()?;
-            let plan = Plan::new(&present, &wanted, true);
+            let plan = Plan::new(present, wanted, true);
             let (_, result) = plan.carry_out(set);
             let entry = |member: &Member| {
                 let id = member.key();
@@ -174,7 +273,11 @@ impl Follower {
             };
             let problem = result.err().map(|error| error.to_string());
             for member in &plan.remove {
-                self.events.push(Event::Removed(entry(member)));
+                let stayed = problem.is_some() && set.get(member.key()).is_ok_and(|now| now.is_some());
+                self.events.push(match &problem {
+                    Some(problem) if stayed => Event::Failed(entry(member), problem.clone()),
+                    _ => Event::Removed(entry(member)),
+                });
             }
             for member in plan.add.iter().chain(plan.update.iter().map(|(_, new)| new)) {
                 let stored = problem.is_none() || set.get(member.key()).is_ok_and(|now| now.is_some());
@@ -194,7 +297,7 @@ impl Follower {
         for (&id, followed) in &self.followed {
             let member = match (kind, &followed.namespace) {
                 (Kind::Cgroup, _) => Member::Cgroup(CgroupMember::new(id, true)),
-                (Kind::Mntns, Some((namespace, _))) => member_of(namespace),
+                (Kind::Mntns, Some(held)) => member_of(&held.namespace),
                 (Kind::Mntns, None) => continue,
             };
             names.insert(member.key(), followed.name.clone());
@@ -217,8 +320,11 @@ impl Follower {
         for change in changes {
             match change {
                 Change::Created { parent, name, id } => self.created(parent, Path::new(&name), id),
-                Change::Removed { id: Some(id), .. } => {
+                Change::Removed { id: Some(id), parent, name } => {
                     anew |= was_short && self.followed.contains_key(&id);
+                    if !self.followed.contains_key(&id) {
+                        self.came_and_went(id, parent, Path::new(&name));
+                    }
                     self.removed(id);
                 }
                 Change::Removed { id: None, .. } => anew = true,
@@ -239,17 +345,47 @@ impl Follower {
         if self.followed.contains_key(&now) {
             return;
         }
+        self.teach(now, &directory);
         match self.judge(&directory, &Inventory::default()) {
             (Verdict::Yes, name) => self.begin(now, directory, name),
-            (Verdict::Unknown, _) => self.push_pending(now, directory, true),
-            (Verdict::No, _) => {}
+            (Verdict::Unknown, _) => {
+                self.take_back(now);
+                self.push_pending(now, directory, true);
+            }
+            (Verdict::No, _) => self.take_back(now),
         }
+    }
+
+    /// Removes what the kernel added and should not have: see [`rule`].
+    fn take_back(&self, id: u64) {
+        if !self.early.is_empty() {
+            self.sets.iter().filter(|set| set.kind() == Kind::Cgroup).for_each(|set| drop(set.remove(id)));
+        }
+    }
+
+    /// A cgroup that was gone before we heard of it. If the kernel had added it, it was a member for a while.
+    fn came_and_went(&mut self, id: u64, parent: u64, name: &Path) {
+        for early in &mut self.early {
+            let _ = early.set_rules(id, &[]);
+        }
+        if self.early.is_empty() {
+            return;
+        }
+        let was = |set: &&Set| set.kind() == Kind::Cgroup && set.remove(id).unwrap_or(false);
+        if self.sets.iter().filter(was).count() == 0 {
+            return;
+        }
+        let name = match self.resolver.locate(parent) {
+            Location::Directory(above) => self.judge(&above.join(name), &Inventory::default()).1,
+            _ => text::path(name),
+        };
+        let entry = Entry { kind: Kind::Cgroup, id, name };
+        self.events.extend([Event::Added(entry.clone()), Event::Removed(entry)]);
     }
 
     /// Whether a cgroup matches, and what to call it.
     fn judge(&self, directory: &Path, inventory: &Inventory) -> (Verdict, String) {
-        let below = directory.strip_prefix(self.hierarchy.mount_point()).unwrap_or(directory);
-        let path = Path::new("/").join(below);
+        let path = self.path_of(directory);
         let candidate = selector::Candidate::new(&path, directory, inventory);
         let verdict = self.selectors.iter().map(|selector| selector.judge(&candidate)).max();
         let name = candidate.name().unwrap_or_else(|| text::path(&path));
@@ -294,11 +430,12 @@ impl Follower {
         if host.is_some_and(|host| host.inode == namespace.inode) {
             return false;
         }
-        let old = followed.namespace.replace((namespace, file));
-        if store && old.as_ref().is_none_or(|(old, _)| *old != namespace) {
+        let old = followed.namespace.replace(Held { namespace, pid, _file: file });
+        let old = old.map(|old| old.namespace);
+        if store && old != Some(namespace) {
             self.store(id, member_of(&namespace));
         }
-        if let Some((old, _)) = old.filter(|(old, _)| old.inode != namespace.inode) {
+        if let Some(old) = old.filter(|old| old.inode != namespace.inode) {
             self.forget_namespace(id, &old);
         }
         true
@@ -333,8 +470,8 @@ impl Follower {
         self.pending.retain(|pending| pending.id != id);
         let Some(gone) = self.followed.remove(&id) else { return };
         self.drop_member(Kind::Cgroup, id, &gone.name);
-        if let Some((namespace, _file)) = &gone.namespace {
-            self.followed_namespace_gone(namespace, &gone.name);
+        if let Some(held) = &gone.namespace {
+            self.followed_namespace_gone(&held.namespace, &gone.name);
         }
     }
 
@@ -346,7 +483,7 @@ impl Follower {
     /// Unless another followed cgroup has it, too.
     fn followed_namespace_gone(&mut self, namespace: &MountNamespace, name: &str) {
         let shared = self.followed.values().any(|other| {
-            other.namespace.as_ref().is_some_and(|(of_other, _)| of_other.inode == namespace.inode)
+            other.namespace.as_ref().is_some_and(|held| held.namespace.inode == namespace.inode)
         });
         if !shared {
             self.drop_member(Kind::Mntns, u64::from(namespace.inode), name);
@@ -366,23 +503,45 @@ impl Follower {
         let (due, rest): (Vec<Pending>, Vec<Pending>) =
             std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.next <= now);
         self.pending = rest;
-        let inventory = match due.iter().any(|pending| pending.unnamed) {
-            true => Inventory::of_records(),
-            false => Inventory::default(),
-        };
+        let inventory = self.names_for(&due, now);
         for pending in due {
             self.look_again(pending, now, &inventory);
         }
         if self.recheck <= now {
             self.recheck = now + RECHECK;
-            let ids: Vec<u64> = match self.wants(Kind::Mntns) {
-                true => self.followed.keys().copied().collect(),
-                false => Vec::new(),
-            };
-            for id in ids {
-                self.find_namespace(id, true);
-            }
+            self.look_at_namespaces();
         }
+    }
+
+    /// Whether those that were asked are still where they were; if one is not, the cgroup is looked at anew.
+    fn look_at_namespaces(&mut self) {
+        if !self.wants(Kind::Mntns) {
+            return;
+        }
+        let is_there = |held: &Held| process::mntns_inode(held.pid) == Some(held.namespace.inode);
+        let moved = |(&id, followed): (&u64, &Followed)| {
+            (!followed.namespace.as_ref().is_some_and(is_there)).then_some(id)
+        };
+        let ids: Vec<u64> = self.followed.iter().filter_map(moved).collect();
+        for id in ids {
+            self.find_namespace(id, true);
+        }
+    }
+
+    /// What is known of containers now, if a name is waited for. Engines are asked for what their files do not tell, and
+    /// answer a later call.
+    fn names_for(&mut self, due: &[Pending], now: Instant) -> Inventory {
+        let problems = self.asker.take_in(now);
+        self.events.extend(problems.into_iter().map(Event::Warning));
+        let mut unnamed = due.iter().filter(|pending| pending.unnamed).peekable();
+        if unnamed.peek().is_none() {
+            return Inventory::default();
+        }
+        let engines = unnamed.filter_map(|pending| Some(from_cgroup_path(&pending.directory)?.engine));
+        self.asker.ask(&engines.collect::<Vec<_>>(), now);
+        let mut inventory = Inventory::of_records();
+        self.asker.answers().for_each(|answer| inventory.add_answer(answer));
+        inventory
     }
 
     fn look_again(&mut self, mut pending: Pending, now: Instant, inventory: &Inventory) {
@@ -406,6 +565,7 @@ impl Follower {
 
     /// Removes everything that was put into the sets.
     pub fn give_up(&mut self) {
+        self.early.clear();
         let ids: Vec<u64> = self.followed.keys().copied().collect();
         ids.into_iter().for_each(|id| self.removed(id));
     }

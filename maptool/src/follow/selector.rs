@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Term {
+pub(super) enum Term {
     Cgroup(String),
     Unit(String),
     Engine(String),
@@ -46,6 +46,14 @@ impl Selector {
     pub fn parse(word: &str) -> Result<Self, String> {
         let terms = word.split(',').map(Term::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(terms))
+    }
+
+    /// Its condition, if it is the only one.
+    pub(super) fn only_term(&self) -> Option<&Term> {
+        match self.0.as_slice() {
+            [term] => Some(term),
+            _ => None,
+        }
     }
 
     /// Whether a cgroup fits all conditions.
@@ -92,10 +100,11 @@ impl Term {
 
     fn judge(&self, candidate: &Candidate<'_>) -> Verdict {
         let sure = |fits: bool| if fits { Verdict::Yes } else { Verdict::No };
-        let known = |fits: fn(&str, &Running) -> bool, glob: &str| match candidate.running {
-            Some(running) => sure(fits(glob, running)),
-            None if candidate.is_inside => Verdict::No,
-            None => Verdict::Unknown,
+        let known = |fits: &dyn Fn(&Running) -> bool| match candidate.running {
+            _ if candidate.is_inside => Verdict::No,
+            Some(running) if fits(running) => Verdict::Yes,
+            Some(running) if !running.may_be_told => Verdict::No,
+            _ => Verdict::Unknown,
         };
         match self {
             Self::Cgroup(glob) => sure(fits_path(glob, candidate.path)),
@@ -107,25 +116,19 @@ impl Term {
             },
             Self::Container(glob) => match &candidate.container {
                 Some(container) if fits(glob, &container.id) => sure(!candidate.is_inside),
-                _ => known(names_fit, glob),
+                _ => known(&|running| names_fit(glob, running)),
             },
             Self::Image(glob) => {
-                known(|glob, running| running.image.as_deref().is_some_and(|image| fits(glob, image)), glob)
+                known(&|running| running.image.as_deref().is_some_and(|image| fits(glob, image)))
             }
-            Self::Namespace(glob) => known(|glob, running| fits(glob, &running.pod.namespace), glob),
-            Self::Pod(namespace, name) => {
-                match known(
-                    |glob, running| !running.pod.name.is_empty() && fits(glob, &running.pod.name),
-                    name,
-                ) {
-                    Verdict::Yes => known(|glob, running| fits(glob, &running.pod.namespace), namespace),
-                    other => other,
-                }
+            Self::Namespace(glob) => known(&|running| fits(glob, &running.pod.namespace)),
+            Self::Pod(namespace, name) => known(&|running| {
+                let pod = &running.pod;
+                !pod.name.is_empty() && fits(name, &pod.name) && fits(namespace, &pod.namespace)
+            }),
+            Self::Label(key, glob) => {
+                known(&|running| running.labels.get(key).is_some_and(|value| fits(glob, value)))
             }
-            Self::Label(key, glob) => match candidate.running {
-                Some(running) => sure(running.labels.get(key).is_some_and(|value| fits(glob, value))),
-                None => known(|_, _| false, glob),
-            },
         }
     }
 }
@@ -183,7 +186,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// `*` is any text without a slash, `**` any text, `?` one character that is no slash.
-fn fits_path(glob: &str, path: &Path) -> bool {
+pub(super) fn fits_path(glob: &str, path: &Path) -> bool {
     path.to_str().is_some_and(|path| matches(glob.as_bytes(), path.as_bytes(), true))
 }
 

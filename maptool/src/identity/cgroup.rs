@@ -17,8 +17,10 @@ use std::path::{Component, Path, PathBuf};
 use loader::sys::fs::{FileHandle, file_handle, open_by_handle};
 use loader::sys::uapi::FILEID_KERNFS;
 use loader::{Error, Result, ResultExt};
-use nix::fcntl::{OFlag, open};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{AccessFlags, faccessat};
 
 use super::mounts::{self, Mount};
 use super::{proc_path, process, read_bounded};
@@ -67,6 +69,12 @@ fn id_of_directory(directory: BorrowedFd<'_>) -> Result<u64> {
                 "found a directory on {found}, expected one on cgroup2"
             )));
         }
+    }
+    // One that was removed while it is open, or is somebody's working directory, still has its id.
+    if let Err(Errno::ENOENT | Errno::ENODEV | Errno::ESTALE) =
+        faccessat(directory, "cgroup.procs", AccessFlags::F_OK, AtFlags::empty())
+    {
+        return Err(Error::not_found("it was removed"));
     }
     let handle = file_handle(directory).map_err(Error::from)?;
     match <[u8; 8]>::try_from(handle.payload.as_slice()) {
@@ -253,20 +261,28 @@ impl TaskCgroup {
 pub fn of_process(pid: u32) -> Result<TaskCgroup> {
     let memberships = memberships(pid)?;
     let hierarchy = Hierarchy::find()?;
+    let directory = directory_of_task(&hierarchy, pid, &memberships)?;
+    let id = id_of_path(&directory).with_context(|| format!("process {pid}"))?;
+    Ok(TaskCgroup { id, directory })
+}
+
+/// The directory of a process's v2 cgroup.
+///
+/// # Errors
+/// `NotFound`: it lies outside of what this process sees. `NotSupported`: the process has no v2 cgroup.
+pub fn directory_of_task(hierarchy: &Hierarchy, pid: u32, memberships: &[Membership]) -> Result<PathBuf> {
     let path = memberships
         .iter()
         .find(|membership| membership.hierarchy == 0)
         .map(|membership| membership.path.as_path())
         .ok_or_else(|| Error::not_supported("cgroup v2", "4.5"))?;
-    let directory = hierarchy.directory_of(path).or_else(|| hierarchy.search(pid)).ok_or_else(|| {
+    hierarchy.directory_of(path).or_else(|| hierarchy.search(pid)).ok_or_else(|| {
         Error::not_found(format!(
             "cgroup `{}` of process {pid} lies outside of `{}`, the part of the hierarchy seen from here",
             text::path(path),
             text::path(hierarchy.mount_point())
         ))
-    })?;
-    let id = id_of_path(&directory).with_context(|| format!("process {pid}"))?;
-    Ok(TaskCgroup { id, directory })
+    })
 }
 
 /// What an id stands for now.

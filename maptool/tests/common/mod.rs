@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+pub(crate) mod engine;
 pub(crate) mod oci;
 
 use std::ffi::OsStr;
@@ -89,13 +90,40 @@ impl Sandbox {
         command
     }
 
+    /// A runtime of containers; `None` after a [`skip`].
+    pub(crate) fn oci(&self, runtime: &'static str) -> Option<oci::Oci> {
+        match oci::Oci::new(&self.plain(""), runtime) {
+            Ok(oci) => Some(oci),
+            Err(oci::Missing::Program(program)) => {
+                skip(&Lacking::Peer(program));
+                None
+            }
+            Err(oci::Missing::Mount(why)) => {
+                skip(&Lacking::Privilege(why));
+                None
+            }
+        }
+    }
+
+    /// The binary, looking for state where these containers have it.
+    pub(crate) fn nsmap_for(&self, oci: &oci::Oci) -> Command {
+        let mut command = self.nsmap();
+        command.env("NSMAP_HOST_ROOT", &oci.host);
+        command
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
         Ran::from(self.nsmap().args(args).output().unwrap())
     }
 
-    /// Runs it as nobody, from a copy that nobody can reach.
+    /// Runs it as nobody.
     pub(crate) fn run_as_nobody(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
+        Ran::from(self.command_as_nobody().args(args).output().unwrap())
+    }
+
+    /// The binary, to be run by nobody, from a copy that nobody can reach.
+    pub(crate) fn command_as_nobody(&self) -> Command {
         use std::os::unix::process::CommandExt;
         let copy = self.plain("nsmap");
         if !copy.exists() {
@@ -104,7 +132,8 @@ impl Sandbox {
         let mut command = Command::new(copy);
         command.env("NSMAP_MNTNS_SET", self.pin("mnt_ns_set"));
         command.env("NSMAP_CGROUP_SET", self.pin("cgroup_set"));
-        Ran::from(command.args(args).uid(65534).gid(65534).output().unwrap())
+        command.uid(65534).gid(65534);
+        command
     }
 }
 

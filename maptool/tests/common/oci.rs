@@ -1,7 +1,7 @@
 //! Real OCI containers, by runc and crun, without a daemon: a root directory of busybox, a bundle, and a place
-//! for their state that `NSMAP_HOST_ROOT` leads to.
+//! for their state that `NSMAP_HOST_ROOT` leads to. The tests of the tracers use this file, too.
 //!
-//! They run in the sandbox's private mount namespace, where a plain cgroup2 lies on `/sys/fs/cgroup`, so that they
+//! They run in the caller's private mount namespace, where a plain cgroup2 lies on `/sys/fs/cgroup`, so that they
 //! see a host with v2 only.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -12,7 +12,12 @@ use std::process::{Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 
-use super::{Lacking, Sandbox, arg, skip};
+/// What is not here.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    Program(&'static str),
+    Mount(String),
+}
 
 /// A runtime, and where its containers are.
 pub(crate) struct Oci {
@@ -24,41 +29,34 @@ pub(crate) struct Oci {
 }
 
 impl Oci {
-    /// `None` after a [`skip`].
-    pub(crate) fn new(sandbox: &Sandbox, runtime: &'static str) -> Option<Self> {
+    /// With all its files below `place`.
+    pub(crate) fn new(place: &Path, runtime: &'static str) -> Result<Self, Missing> {
         let there = |program: &str| {
-            Command::new(program)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_ok()
+            let mut asked = Command::new(program);
+            asked.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
         };
         if !there(runtime) {
-            skip(&Lacking::Peer(runtime));
-            return None;
+            return Err(Missing::Program(runtime));
         }
         if !Path::new("/bin/busybox").exists() {
-            skip(&Lacking::Peer("busybox"));
-            return None;
+            return Err(Missing::Program("busybox"));
         }
-        let cgroup2 = mount(Some("none"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>);
-        if let Err(errno) = cgroup2 {
-            skip(&Lacking::Privilege(format!("mount cgroup2: {errno}")));
-            return None;
-        }
-        let host = sandbox.plain(&format!("host-{runtime}"));
-        let bundle = sandbox.plain(&format!("bundle-{runtime}"));
+        mount(Some("none"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>)
+            .map_err(|errno| Missing::Mount(format!("mount cgroup2: {errno}")))?;
+        let host = place.join(format!("host-{runtime}"));
+        let bundle = place.join(format!("bundle-{runtime}"));
         for directory in ["bin", "proc", "sys", "dev", "tmp"] {
             fs::create_dir_all(bundle.join("rootfs").join(directory)).unwrap();
         }
-        super::copy_program("/bin/busybox", &bundle.join("rootfs/bin/busybox"));
+        // By another process: see the callers' helpers for why.
+        let copied = Command::new("cp").arg("/bin/busybox").arg(bundle.join("rootfs/bin/busybox")).status();
+        assert!(copied.unwrap().success());
         for name in ["sh", "sleep", "true"] {
             std::os::unix::fs::symlink("busybox", bundle.join("rootfs/bin").join(name)).unwrap();
         }
         fs::create_dir_all(host.join("run").join(runtime)).unwrap();
         let parent = format!("nsmap-oci-{}-{runtime}", std::process::id());
-        Some(Self { runtime, host, bundle, parent: PathBuf::from(parent) })
+        Ok(Self { runtime, host, bundle, parent: PathBuf::from(parent) })
     }
 
     /// Where its containers' cgroups are, in the hierarchy.
@@ -117,13 +115,6 @@ impl Oci {
     pub(crate) fn remove(&self, id: &str) {
         let output = self.command().args(["delete", "--force", id]).output().unwrap();
         assert!(output.status.success(), "{} delete {id}: {output:?}", self.runtime);
-    }
-
-    /// The tool, looking for state where these containers have it.
-    pub(crate) fn nsmap(&self, sandbox: &Sandbox) -> Command {
-        let mut command = sandbox.nsmap();
-        command.env("NSMAP_HOST_ROOT", arg(&self.host));
-        command
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) mod flag {
     pub(crate) const IO_URING: u32 = 0x20;
     pub(crate) const FIXED_FILE: u32 = 0x40;
     pub(crate) const BASE_KNOWN: u32 = 0x80;
+    /// Of these bits the value tells which system call it is.
+    pub(crate) const SYSCALL: u32 = 0x700;
 }
 
 pub(crate) const KIND_OPEN: u32 = 1;
@@ -127,6 +129,17 @@ impl<'r> OpenEvent<'r> {
 
     pub(crate) fn bit(&self, flag: u32) -> Value<'_> {
         Value::Bool(self.has(flag))
+    }
+
+    /// The system call, where the hook knows it.
+    pub(crate) fn syscall(&self) -> Value<'_> {
+        match self.record.bits & flag::SYSCALL {
+            0x100 => Value::Word("open"),
+            0x200 => Value::Word("openat"),
+            0x300 => Value::Word("openat2"),
+            0x400 => Value::Word("creat"),
+            _ => Value::Unknown,
+        }
     }
 
     pub(crate) fn fd(&self) -> Value<'_> {

@@ -1,0 +1,123 @@
+//! Completions that know what there is now, in the shell that every test machine has.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use common::{Cgroup, Lacking, Sandbox, arg, skip};
+
+/// What bash offers for the last word, sorted.
+fn offered(sandbox: &Sandbox, words: &[&str]) -> Option<Vec<String>> {
+    let script = sandbox.plain("completion.bash");
+    fs::write(&script, sandbox.run(["generate", "completions", "bash"]).ok()).unwrap();
+    let test = r#"
+        source "$1"; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _nsmap_now "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let mut bash = Command::new("bash");
+    bash.args(["-c", test, "bash", arg(&script), env!("CARGO_BIN_EXE_nsmap")]).args(words);
+    bash.env("NSMAP_MNTNS_SET", sandbox.pin("mnt_ns_set"));
+    bash.env("NSMAP_CGROUP_SET", sandbox.pin("cgroup_set"));
+    bash.env("NSMAP_HOST_ROOT", sandbox.plain("host")).stdin(Stdio::null());
+    let Ok(output) = bash.output() else {
+        skip(&Lacking::Peer("bash"));
+        return None;
+    };
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let mut offered: Vec<String> =
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    offered.sort();
+    Some(offered)
+}
+
+#[test]
+fn pinned_sets_are_offered_and_other_pins_are_not() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    sandbox.run(["create"]).ok();
+    sandbox.run(["create", "--kind", "cgroup", arg(&sandbox.pin("mine"))]).ok();
+    sandbox
+        .run([
+            "map",
+            "create",
+            arg(&sandbox.pin("array")),
+            "type",
+            "array",
+            "key",
+            "4",
+            "value",
+            "4",
+            "entries",
+            "1",
+            "name",
+            "x",
+        ])
+        .ok();
+    let (first, second) = (sandbox.pin("mine"), sandbox.pin("mnt_ns_set"));
+    let expected = vec![arg(&first).to_owned(), arg(&second).to_owned()];
+    let directory = format!("{}/", arg(sandbox.pin("x").parent().unwrap()));
+    for words in [
+        ["list", &directory].as_slice(),
+        &["apply", "x", "--map", &directory],
+        &["add-mntns", "--map", &directory],
+    ] {
+        let Some(offered) = offered(&sandbox, words) else { return };
+        assert_eq!(offered, expected, "{words:?}");
+    }
+    assert_eq!(offered(&sandbox, &["list", arg(&first)]).unwrap(), [arg(&first)]);
+    // What clap knows is offered as before.
+    assert!(offered(&sandbox, &["add-c"]).unwrap().contains(&"add-container".to_owned()));
+    assert!(offered(&sandbox, &["list", "--"]).unwrap().contains(&"--kind".to_owned()));
+}
+
+#[test]
+fn containers_are_offered_but_for_names_that_a_shell_would_run() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let Some(own) = Cgroup::new() else { return };
+    let mark = sandbox.plain("mark");
+    for (digit, name) in
+        [("1", "web-1"), ("2", "$(touch mark)"), ("3", "web 3"), ("4", "web-4;x"), ("5", "-web")]
+    {
+        let id = digit.repeat(64);
+        fs::create_dir_all(own.path.join("docker").join(&id)).unwrap();
+        let file = sandbox.plain("host/var/lib/docker/containers").join(&id).join("config.v2.json");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!(r#"{{"ID":"{id}","Name":"/{}"}}"#, name.replace("mark", arg(&mark))))
+            .unwrap();
+    }
+    let found = offered(&sandbox, &["add-container", "web"]);
+    let all = sandbox
+        .nsmap()
+        .env("NSMAP_HOST_ROOT", sandbox.plain("host"))
+        .args(["generate", "words", "containers"])
+        .output();
+    for digit in 1..=5 {
+        fs::remove_dir(own.path.join("docker").join(digit.to_string().repeat(64))).unwrap();
+    }
+    let Some(found) = found else { return };
+    assert_eq!(found, ["web-1"]);
+    let all = String::from_utf8(all.unwrap().stdout).unwrap();
+    assert!(all.lines().all(|word| !word.contains(['$', ' ', ';']) && !word.starts_with('-')), "{all}");
+    assert!(!mark.exists());
+}
+
+#[test]
+fn every_shell_asks_for_sets_containers_and_pods() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sandbox.run(["generate", "completions", shell]).ok();
+        assert!(script.contains("generate words"), "{shell}");
+        for what in ["sets", "containers", "pods"] {
+            assert!(script.contains(what), "{shell} {what}");
+        }
+    }
+    let script = sandbox.run(["generate", "completions", "zsh"]).ok();
+    assert!(script.starts_with("#compdef nsmap\n"));
+    assert_eq!(script.matches(":_nsmap_containers'").count(), 1);
+    assert_eq!(script.matches(":_nsmap_pods'").count(), 1);
+    assert!(script.matches(":_nsmap_sets'").count() > 7);
+}
