@@ -22,6 +22,7 @@
 #include "filter.h"
 #include "helpers.h"
 #include "kernel.h"
+#include "twin.h"
 
 /*
  * Calls between entry and exit, by pid_tgid of the caller. The exit or the success takes the entry out; one that is
@@ -55,9 +56,9 @@ ALWAYS_INLINE void read_filename(struct exec_event *event, struct linux_binprm *
 #define MAX_CHUNKS 65 /* so that 256 KiB of budget can be read page by page from any start */
 
 /* One read of at most a page of `size` bytes of arguments: the page after those that args_len counts. */
-VERIFIED_ALONE int read_page(u32 size)
+VERIFIED_ALONE int read_page(u32 slot, u32 size)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	u32 start, done, chunk;
 	u64 from;
 
@@ -80,19 +81,19 @@ VERIFIED_ALONE int read_page(u32 size)
 	return STEP_MORE;
 }
 
-VERIFIED_ALONE int read_pages(u32 size)
+VERIFIED_ALONE int read_pages(u32 slot, u32 size)
 {
 	int step = STEP_MORE;
 
 	for (u32 i = 0; i < MAX_CHUNKS && step == STEP_MORE; i++)
-		step = read_page(size);
+		step = read_page(slot, size);
 	return step;
 }
 
 /* N of a filename "/dev/fd/N"; negative if there is more, or less. */
-VERIFIED_ALONE int fd_in_filename(void)
+VERIFIED_ALONE int fd_in_filename(u32 slot)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	u32 fd = 0;
 
 	if (!buffer || buffer->event.filename_len <= FD_PREFIX_LEN)
@@ -111,13 +112,13 @@ VERIFIED_ALONE int fd_in_filename(void)
  * The executable is what the mm runs; but the interpreter of a script that was given as a file descriptor says nothing
  * about which script it is: then the script is shown, if the descriptor is all there was.
  */
-ALWAYS_INLINE struct file *shown_exe(struct exec_event *event, struct mm_struct *mm)
+ALWAYS_INLINE struct file *shown_exe(struct exec_event *event, struct mm_struct *mm, u32 slot)
 {
 	int fd;
 
 	if ((event->flags & (EXEC_BY_FD | EXEC_INTERPRETED)) != (EXEC_BY_FD | EXEC_INTERPRETED))
 		return core_get(mm, exe_file);
-	fd = fd_in_filename();
+	fd = fd_in_filename(slot);
 	return fd < 0 ? NULL : file_of((u32)fd);
 }
 
@@ -130,7 +131,7 @@ ALWAYS_INLINE void read_area(struct exec_scratch *buffer, u32 size)
 	if (bpf_probe_read_user(buffer->event.data + args_start(buffer), size, (const void *)buffer->args_from) == 0)
 		buffer->event.args_len = size;
 	else
-		read_pages(size);
+		read_pages(buffer->slot, size);
 }
 
 ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
@@ -152,8 +153,7 @@ ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
 		event->flags |= EXEC_ARGS_CUT;
 }
 
-SEC("tp_btf/sched_process_exec")
-int process_exec(const u64 *ctx)
+ALWAYS_INLINE void report_exec(const u64 *ctx, u32 slot)
 {
 	/* arguments: the task, its pid before a thread took the leader's, the binary */
 	u32 old_pid = (u32)ctx[1];
@@ -166,19 +166,20 @@ int process_exec(const u64 *ctx)
 
 	bpf_map_delete_elem(&calls, &caller);
 	if (!wanted(&who))
-		return 0;
-	buffer = take_scratch();
+		return;
+	buffer = take_scratch(slot);
 	if (!buffer)
-		return 0;
+		return;
 	begin_record(&buffer->event, &who);
 	read_filename(&buffer->event, bprm);
 	mm = core_get(task, mm);
-	append_exe(buffer, shown_exe(&buffer->event, mm));
+	append_exe(buffer, shown_exe(&buffer->event, mm, slot));
 	buffer->event.argc = (u32)core_get(bprm, argc);
 	read_args(buffer, mm);
 	finish_record(buffer);
-	return 0;
 }
+
+TWINS("tp_btf/sched_process_exec", process_exec, PAIR_MAIN, report_exec(ctx, 0), report_exec(ctx, 1))
 
 /* ---- failures --------------------------------------------------------------------------------------------------- */
 
@@ -197,7 +198,7 @@ ALWAYS_INLINE int enter_exec(struct exec_call *call)
 /* Writes "/dev/fd/N" to data, as the kernel would have named the file; the length. */
 VERIFIED_ALONE int name_fd(u32 fd)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(0);
 	u32 divisor = 1000000000;
 	u32 length = FD_PREFIX_LEN;
 
@@ -285,7 +286,7 @@ ALWAYS_INLINE enum step read_arg_piece(struct exec_scratch *buffer)
 
 VERIFIED_ALONE int read_arg(void)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(0);
 
 	return buffer ? (int)read_arg_piece(buffer) : STEP_FAULT;
 }
@@ -344,7 +345,7 @@ ALWAYS_INLINE int exit_exec(long ret)
 	/* Asked again: the set may have changed, and the identity is needed. */
 	if (ret >= 0 || !wanted(&who))
 		return 0;
-	buffer = take_scratch();
+	buffer = take_scratch(0);
 	if (!buffer)
 		return 0;
 	begin_record(&buffer->event, &who);

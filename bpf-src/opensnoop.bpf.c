@@ -17,8 +17,7 @@
  *                a tracer stopped are seen by the system call hooks, but not by fexit.
  *   tp_btf       io_uring; calls that never return to user space.
  *   tracepoint   io_uring; 32-bit callers, which the kernel does not report there.
- *   fexit        io_uring before 5.19, and opens that finish while this program is interrupted by itself, on a kernel
- *                with full preemption (the kernel counts those as recursion misses of the program).
+ *   fexit        io_uring before 5.19; what happens while both programs of twin.h are interrupted.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
@@ -29,6 +28,7 @@
 #include "kernel.h"
 #include "open_record.h"
 #include "syscall_regs.h"
+#include "twin.h"
 
 /* ---- which system call it is ------------------------------------------------------------------------------------ */
 
@@ -71,7 +71,7 @@ ALWAYS_INLINE u32 current_open(void)
 }
 
 /* Sends the record of a call that is over, if it is wanted. */
-ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call)
+ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call, u32 slot)
 {
 	struct event_header who = {};
 	struct open_scratch *buffer;
@@ -79,14 +79,14 @@ ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call)
 	canonical(call);
 	if (!open_wanted(&who, call, ret))
 		return 0;
-	buffer = scratch_of(SLOT_SYSCALL);
+	buffer = scratch_of(slot);
 	if (!buffer)
 		return 0;
 	if (in_call)
 		call->bits |= current_open();
 	begin_open(&buffer->event, &who, call, ret);
 	read_name(&buffer->event, call->name, ret);
-	finish_open(buffer, SLOT_SYSCALL);
+	finish_open(buffer, slot);
 	return 0;
 }
 
@@ -105,15 +105,14 @@ ALWAYS_INLINE void read_how(struct open_call *call, const void *how)
 
 /* ---- fexit ------------------------------------------------------------------------------------------------------ */
 
-SEC("fexit/do_sys_openat2")
-int exit_openat2(const u64 *ctx)
+ALWAYS_INLINE void report_openat2(const u64 *ctx, u32 slot)
 {
 	/* arguments: directory, name, how; then the result */
 	const struct open_how *how = (const struct open_how *)ctx[2];
 	struct open_call call;
 
 	if (!ids_wanted())
-		return 0;
+		return;
 	call = (struct open_call){
 		.name = (const char *)ctx[1],
 		.dirfd = (s32)ctx[0],
@@ -122,8 +121,11 @@ int exit_openat2(const u64 *ctx)
 		.resolve = (u32)how->resolve,
 	};
 
-	return report_call(&call, (s32)ctx[3], true);
+	report_call(&call, (s32)ctx[3], true, slot);
 }
+
+TWINS("fexit/do_sys_openat2", exit_openat2, PAIR_MAIN, report_openat2(ctx, SLOT_SYSCALL),
+      report_openat2(ctx, SLOT_AGAIN))
 
 /* ---- io_uring --------------------------------------------------------------------------------------------------- */
 
@@ -245,7 +247,7 @@ ALWAYS_INLINE int report_64(const struct pt_regs *regs, u32 syscall, s32 ret)
 		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1(regs);
 		call.mode = (u32)(creat ? ARGUMENT_1(regs) : ARGUMENT_2(regs));
 	}
-	return report_call(&call, ret, false);
+	return report_call(&call, ret, false, SLOT_SYSCALL);
 }
 
 ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 syscall, s32 ret)
@@ -266,7 +268,7 @@ ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 syscall, s32 ret)
 		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1_32(regs);
 		call.mode = (u32)(creat ? ARGUMENT_1_32(regs) : ARGUMENT_2_32(regs));
 	}
-	return report_call(&call, ret, false);
+	return report_call(&call, ret, false, SLOT_SYSCALL);
 }
 
 SEC("tp_btf/sys_exit")
@@ -324,7 +326,7 @@ ALWAYS_INLINE int exit_call(const struct trace_event_raw_sys_exit *ctx, bool has
 	bpf_map_delete_elem(&calls, &caller);
 	if (has_how)
 		read_how(&call, (const void *)(u64)call.how);
-	return report_call(&call, (s32)ctx->ret, false);
+	return report_call(&call, (s32)ctx->ret, false, SLOT_SYSCALL);
 }
 
 SEC("?tracepoint/syscalls/sys_enter_open")

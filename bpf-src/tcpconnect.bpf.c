@@ -30,6 +30,7 @@
 #include "owner.h"
 #include "sock.h"
 #include "syscall_regs.h"
+#include "twin.h"
 
 const volatile bool report_sent = false; /* report when the first packet goes out, and no outcome */
 const volatile bool only_failures = false;
@@ -388,8 +389,7 @@ ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state)
 	report(&event, result, error);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int set_state(const u64 *ctx)
+ALWAYS_INLINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];
@@ -404,8 +404,9 @@ int set_state(const u64 *ctx)
 		if (new_state == STATE_ESTABLISHED || new_state == STATE_CLOSE)
 			end_connect(sk, new_state);
 	}
-	return 0;
 }
+
+TWINS("tp_btf/inet_sock_set_state", set_state, PAIR_MAIN, follow_state(ctx), follow_state(ctx))
 
 SEC("?tp_btf/tcp_retransmit_skb")
 int retransmit(const u64 *ctx)

@@ -23,6 +23,7 @@
 #include "inet.h"
 #include "owner.h"
 #include "sock.h"
+#include "twin.h"
 
 ALWAYS_INLINE void report_close(struct sock *sk, const struct owner *owner, u32 old_state)
 {
@@ -165,8 +166,7 @@ ALWAYS_INLINE void end(struct sock *sk, u32 old_state)
 		report_close(sk, &owner, old_state);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int set_state(const u64 *ctx)
+ALWAYS_INLINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];
@@ -174,7 +174,7 @@ int set_state(const u64 *ctx)
 	u32 new_state = (u32)ctx[2];
 
 	if (!is_tcp(sk))
-		return 0;
+		return;
 	if (new_state == STATE_SYN_SENT)
 		begin_connect(sk);
 	else if (new_state == STATE_ESTABLISHED)
@@ -183,7 +183,8 @@ int set_state(const u64 *ctx)
 		begin_close(sk);
 	else if (new_state == STATE_CLOSE)
 		end(sk, old_state);
-	return 0;
 }
+
+TWINS("tp_btf/inet_sock_set_state", set_state, PAIR_MAIN, follow_state(ctx), follow_state(ctx))
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

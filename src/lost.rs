@@ -1,6 +1,7 @@
 //! What does not reach the user, as the kernel counts it.
 //!
-//! In: the map `lost` of an object (`bpf-src/include/event.h`) and its attached programs. Out: totals since the start.
+//! In: the map `lost` of an object (`bpf-src/include/event.h`), its map `seen_second` (`twin.h`) if it has one, and its attached
+//! programs. Out: totals since the start.
 //! Who is told, and when, is the event loop's business ([`crate::tracer`]).
 
 use loader::Result;
@@ -10,10 +11,13 @@ use loader::program::Program;
 /// Indices of the map.
 const RECORD: u32 = 0;
 const STATE: u32 = 1;
+/// How the name of the second program of a pair ends.
+const SECOND: &str = "_2";
 
 /// Where the kernel counts.
 pub struct Counters {
     map: Map,
+    seen_second: Option<Map>,
     programs: Vec<Program>,
 }
 
@@ -24,25 +28,35 @@ pub struct Lost {
     pub records: u64,
     /// Things that could not be followed, because the table for them was full.
     pub untracked: u64,
-    /// What happened on a processor whose program was at work on something else just then and had been interrupted: the
+    /// What happened on a processor whose program (of a pair, both) was at work on something else just then and had been interrupted: the
     /// kernel runs no program inside itself. Whether the filters wanted it, nobody knows. Counted from 5.12 on.
     pub missed: u64,
 }
 
 impl Counters {
-    /// The map `lost`, and all programs that are attached.
-    pub fn new(map: Map, programs: Vec<Program>) -> Self {
-        Self { map, programs }
+    /// The maps `lost` and `seen_second`, and all programs that are attached.
+    pub fn new(map: Map, seen_second: Option<Map>, programs: Vec<Program>) -> Self {
+        Self { map, seen_second, programs }
     }
 
     /// Asks the kernel.
     pub fn read(&self) -> Result<Lost> {
-        let mut missed = 0_u64;
-        for program in &self.programs {
-            missed = missed.saturating_add(program.info()?.recursion_misses);
-        }
+        let missed = self.read_missed()?;
         let (records, untracked) = (self.map.sum_percpu_u64(RECORD)?, self.map.sum_percpu_u64(STATE)?);
         Ok(Lost { records, untracked, missed })
+    }
+}
+
+impl Counters {
+    /// What the programs missed, but for what the second one of a pair saw instead.
+    fn read_missed(&self) -> Result<u64> {
+        // Asked first: both numbers only grow, and none is reported that was seen.
+        let firsts = self.programs.iter().filter(|program| !program.name().ends_with(SECOND));
+        let missed = firsts.map(|program| Ok(program.info()?.recursion_misses)).sum::<Result<u64>>()?;
+        let seen = self.seen_second.as_ref().map_or(Ok(0), |seen| {
+            (0..seen.info().max_entries).map(|pair| seen.sum_percpu_u64(pair)).sum::<Result<u64>>()
+        })?;
+        Ok(missed.saturating_sub(seen))
     }
 }
 

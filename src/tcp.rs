@@ -272,7 +272,11 @@ impl<O: Tool> Tracer for Tcp<O> {
 /// The life of a socket.
 pub const STATES: Hook = Hook {
     observes: "connections",
-    ways: &[Way { name: "tp_btf/inet_sock_set_state", programs: &["set_state"], optional: &[] }],
+    ways: &[Way {
+        name: "tp_btf/inet_sock_set_state",
+        programs: &["set_state", "set_state_2"],
+        optional: &[],
+    }],
 };
 
 /// Entries of the map `answers`: one for each program of [`ANSWERS`].
@@ -296,7 +300,11 @@ pub const ANSWERS: Hook = Hook {
 pub const ACCEPTS: Hook = Hook {
     observes: "accepts",
     ways: &[
-        Way { name: "fentry/security_sock_graft", programs: &["enter_graft"], optional: &[] },
+        Way {
+            name: "fentry/security_sock_graft",
+            programs: &["enter_graft_2", "enter_graft"],
+            optional: &[],
+        },
         Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], optional: &[] },
         Way { name: "kprobe/security_sock_graft", programs: &["call_graft"], optional: &[] },
         Way { name: "kretprobe/inet_csk_accept", programs: &["ret_csk_accept"], optional: &[] },

@@ -178,7 +178,8 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let mut attached = Attachments::default();
     let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut attached, messages)?;
     let events = object.map("events")?.try_clone()?;
-    let lost = Counters::new(object.map("lost")?.try_clone()?, attached.programs);
+    let seen_second = object.map("seen_second").and_then(Map::try_clone).ok();
+    let lost = Counters::new(object.map("lost")?.try_clone()?, seen_second, attached.programs);
     let counts = tracer.summary().map(|summary| object.map(summary.map)?.try_clone()).transpose()?;
     // The BTF of the kernel goes before the ring is mapped: the two largest things in memory never meet.
     drop(object);

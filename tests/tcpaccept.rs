@@ -158,7 +158,7 @@ fn a_mapped_peer_is_ipv4_and_json_tells_the_family_of_the_socket() {
 #[test]
 fn ipv6_rows_keep_their_columns_apart() {
     let scene = or_skip!(Scene::new("tcpaccept"));
-    or_skip!(tcp::ip("addr add fd00:1111:2222:3333:4444:5555:6666:7777/128 dev lo"));
+    or_skip!(tcp::own_address("fd00:1111:2222:3333:4444:5555:6666:7777/128", 0));
     let tracer = scene.start([""; 0]);
     let pairs = [pair("fd00:1111:2222:3333:4444:5555:6666:7777"), pair("::1")];
     let finished = scene.rows(tracer);

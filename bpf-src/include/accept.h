@@ -19,6 +19,7 @@
 
 #include "sock.h"
 #include "syscall_regs.h"
+#include "twin.h"
 
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
@@ -32,11 +33,8 @@ ALWAYS_INLINE int took(struct sock *sk)
 	return 0;
 }
 
-SEC("?fentry/security_sock_graft")
-int enter_graft(const u64 *ctx)
-{
-	return took((struct sock *)ctx[0]);
-}
+/* arguments: the connection, the socket it gets */
+TWINS("?fentry/security_sock_graft", enter_graft, PAIR_ACCEPT, took((struct sock *)ctx[0]), took((struct sock *)ctx[0]))
 
 SEC("?fexit/inet_csk_accept")
 int exit_csk_accept(const u64 *ctx)

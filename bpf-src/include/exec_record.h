@@ -69,6 +69,7 @@ struct exec_call {
 
 struct exec_scratch {
 	u32 busy;
+	u32 slot; /* its own */
 	u32 args_at; /* where in data the arguments start, once filename and path are there */
 	u64 args_from; /* user address of what is to be read next */
 	struct path_walk walk;
@@ -77,12 +78,12 @@ struct exec_scratch {
 };
 
 /*
- * Where records are built: a big value for each possible CPU (the loader sets max_entries), of which only what is filled
+ * Where records are built: two big values for each possible CPU (the loader sets max_entries), of which only what is filled
  * is sent: most records are 200 bytes, some 100 KiB. Not a per-CPU map, because those stop at 32 KiB per value.
  *
- * Nobody else writes to a CPU's value meanwhile: no interrupt executes programs, and tracepoint programs run with
- * preemption off. Kernels with PREEMPT_RT may switch tasks inside a tp_btf program (never CPUs); there the kernel
- * refuses to enter the same program twice on a CPU, and `busy` keeps the other programs of this file out.
+ * Nobody else writes to a value meanwhile: no interrupt executes programs, and a tracepoint program that is preempted (7.0)
+ * stays on its CPU, where the kernel does not enter it again. The program of twin.h that may run then has the second value;
+ * `busy` keeps the other programs of this file out of the first.
  *
  * The last CHUNK is never sent: it lets the verifier see that a read of a chunk at any offset stays inside.
  */
@@ -93,23 +94,24 @@ struct {
 	__uint(value_size, sizeof(struct exec_scratch) + FILENAME_SIZE + EXE_SIZE + DEFAULT_ARGS_BUDGET + CHUNK);
 } scratch SEC(".maps");
 
-ALWAYS_INLINE struct exec_scratch *this_cpu_scratch(void)
+ALWAYS_INLINE struct exec_scratch *this_cpu_scratch(u32 slot)
 {
-	u32 cpu = bpf_get_smp_processor_id();
+	u32 index = bpf_get_smp_processor_id() * 2 + (slot & 1);
 
-	return bpf_map_lookup_elem(&scratch, &cpu);
+	return bpf_map_lookup_elem(&scratch, &index);
 }
 
 /* NULL, and one more lost, if there is none to be had. */
-ALWAYS_INLINE struct exec_scratch *take_scratch(void)
+ALWAYS_INLINE struct exec_scratch *take_scratch(u32 slot)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
 
 	if (!buffer || buffer->busy) {
 		count_lost();
 		return NULL;
 	}
 	buffer->busy = 1;
+	buffer->slot = slot;
 	return buffer;
 }
 
@@ -163,9 +165,9 @@ ALWAYS_INLINE bool append_component(struct exec_event *event, const u8 *name)
 enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
 
 /* One step of the walk from the executable to the root. */
-VERIFIED_ALONE int append_step(u32 first)
+VERIFIED_ALONE int append_step(u32 slot, u32 first)
 {
-	struct exec_scratch *buffer = this_cpu_scratch();
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	const u8 *name;
 
 	if (!buffer)
@@ -181,21 +183,21 @@ VERIFIED_ALONE int append_step(u32 first)
  * Loops are functions of their own: each way out of one is then two instructions for the verifier and not the rest of
  * the program. And a long loop is a loop of loops: the verifier's work is the sum of the rounds, not their product.
  */
-VERIFIED_ALONE int append_some(u32 first)
+VERIFIED_ALONE int append_some(u32 slot, u32 first)
 {
-	int step = append_step(first);
+	int step = append_step(slot, first);
 
 	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_step(false);
+		step = append_step(slot, false);
 	return step;
 }
 
-VERIFIED_ALONE int append_all(void)
+VERIFIED_ALONE int append_all(u32 slot)
 {
-	int step = append_some(true);
+	int step = append_some(slot, true);
 
 	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_some(false);
+		step = append_some(slot, false);
 	return step;
 }
 
@@ -203,7 +205,7 @@ VERIFIED_ALONE int append_all(void)
 ALWAYS_INLINE void append_exe(struct exec_scratch *buffer, struct file *file)
 {
 	walk_from(&buffer->walk, (struct task_struct *)bpf_get_current_task(), core_address(file, f_path));
-	if (append_all() != STEP_END)
+	if (append_all(buffer->slot) != STEP_END)
 		buffer->event.flags |= EXEC_EXE_CUT;
 }
 

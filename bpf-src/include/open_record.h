@@ -81,7 +81,7 @@ struct open_scratch {
  * Where records are built; only what is filled is sent. Programs that may interrupt each other on a CPU (those of fexit and
  * fentry may, with preemption) have a slot each; one program the kernel never enters twice on a CPU.
  */
-enum slot { SLOT_SYSCALL, SLOT_IO_URING, SLOTS };
+enum slot { SLOT_SYSCALL, SLOT_AGAIN, SLOT_IO_URING, SLOTS };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -93,7 +93,8 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let frozen = map.update(&[1; 4], &[0; 4], UpdateMode::Any).unwrap_err();
     assert_reads(&frozen, ErrorKind::Permission, &["bpf(BPF_MAP_UPDATE_ELEM): operation not permitted"]);
     let invalid = Map::create(&config(map_type::HASH, 0)).unwrap_err();
-    assert_reads(&invalid, ErrorKind::Io, &["bpf(BPF_MAP_CREATE): invalid argument"]);
+    let asked = "hash of 0 entries, key 4 value 4 bytes, flags 0x0";
+    assert_reads(&invalid, ErrorKind::Io, &[asked, "bpf(BPF_MAP_CREATE): invalid argument"]);
     let length = map.lookup(&[0; 3]).unwrap_err();
     assert_reads(&length, ErrorKind::Incompatible, &["key of 3 bytes for map `errors`, which takes 4"]);
     let file = Map::open_pinned("/proc/version".as_ref(), Access::ReadOnly).unwrap_err();

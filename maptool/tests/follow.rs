@@ -67,6 +67,11 @@ impl Following {
 fn can_watch() -> bool {
     match Hierarchy::find().and_then(|found| Tree::watch(found.mount_point())) {
         Ok(_) => true,
+        // fanotify wants a number of the file system, which cgroup2 has from 6.7 on.
+        Err(error) if error.errno() == Some(nix::libc::ENODEV) => {
+            skip(&Lacking::Kernel("fanotify on cgroup2"));
+            false
+        }
         Err(error) => {
             skip(&Lacking::Privilege(error.to_string()));
             false
@@ -348,7 +353,10 @@ fn watch_tells_each_change_of_a_set() {
     sandbox.run(["add-self-mntns"]).ok();
     let change = next();
     assert_eq!(change["event"], "added");
-    assert!(change["what"].as_str().unwrap().starts_with("live"), "{change}");
+    // Only threads of this process are in it: kernels that do not list namespaces (before 6.12) cannot tell.
+    let what = change["what"].as_str().unwrap();
+    let unknown = nsmap::identity::mntns::every().is_none() && what == "no process seen";
+    assert!(what.starts_with("live") || unknown, "{change}");
     sandbox.run(["remove-self-mntns"]).ok();
     let mut last = next();
     // Processes of the namespace come and go meanwhile.

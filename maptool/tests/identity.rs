@@ -171,6 +171,9 @@ fn ids_lead_back_to_directories_only() {
 #[test]
 fn without_privilege_paths_are_found_by_walking() {
     let Some(sandbox) = Sandbox::new() else { return };
+    if !sandbox.opens_without_capabilities() {
+        return;
+    }
     let Some(own) = Cgroup::new() else { return };
     sandbox.run(["create", "--kind", "cgroup", "--mode", "644"]).ok();
     sandbox.run(["add-cgroup", arg(&own.path)]).ok();

@@ -215,7 +215,11 @@ impl Tracer for Execsnoop {
     fn hooks(&self) -> Vec<Hook> {
         let mut hooks = vec![Hook {
             observes: "exec",
-            ways: &[Way { name: "tp_btf/sched_process_exec", programs: &["process_exec"], optional: &[] }],
+            ways: &[Way {
+                name: "tp_btf/sched_process_exec",
+                programs: &["process_exec", "process_exec_2"],
+                optional: &[],
+            }],
         }];
         if self.options.fails {
             hooks.push(Hook {
@@ -241,7 +245,8 @@ impl Tracer for Execsnoop {
         let cpus = u32::try_from(loader::kernel::cpu::possible()?).unwrap_or(u32::MAX);
         let scratch =
             spec.map_mut("scratch").ok_or_else(|| Error::invalid("the object has no map `scratch`"))?;
-        scratch.max_entries = cpus;
+        // Two for each: see `bpf-src/include/twin.h`.
+        scratch.max_entries = cpus.saturating_mul(2);
         // The rest of the value is for what surrounds the arguments.
         scratch.value_size = scratch.value_size.saturating_sub(DEFAULT_ARGS).saturating_add(size);
         Ok(())

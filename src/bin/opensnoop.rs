@@ -114,7 +114,7 @@ fn set_wanted<const N: usize>(spec: &mut ObjectSpec, name: &str, wanted: &[u8]) 
 
 const FEXIT: Way = Way {
     name: "fexit do_sys_openat2",
-    programs: &["exit_openat2"],
+    programs: &["exit_openat2_2", "exit_openat2"],
     // The exit first: an entry that is seen leaves something for its exit to take away.
     optional: &["ring_exit", "ring_enter"],
 };

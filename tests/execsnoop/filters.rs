@@ -190,9 +190,7 @@ fn the_next_namespace_with_the_same_number_is_not_shown_for_a_stale_entry() {
     };
     let map = Map::open_pinned(&set, Access::ReadWrite).unwrap();
     if map.lookup(&next.inode.to_ne_bytes()).unwrap() == Some(vec![0; 4]) {
-        return skip(&Skip::NoSandbox(
-            "the kernel does not tell the never-reused ids of mount namespaces".to_owned(),
-        ));
+        return skip(&Skip::NoNamespaceId);
     }
     let tracer = with_set(&sandbox, "--mntnsmap", &set);
     next.run(|| say("stale"));

@@ -21,9 +21,14 @@
 
 { if (name != "") text = text $0 "\n" }
 
+/^running [0-9]+ tests?/ { programs++ }
+
 /(^| )SKIP [^ ]+: / {
     reason = substr($0, index($0, "SKIP ") + 5)
-    skipped++
+    # A test may leave out several parts of itself: it is one test all the same.
+    test = programs " " substr(reason, 1, index(reason, ": "))
+    if (!(test in skips)) skipped++
+    skips[test]
     sub(/^[^ ]+: /, "", reason)
     if (!(reason in reasons)) order[++distinct] = reason
     reasons[reason]++

@@ -155,6 +155,17 @@ pub(crate) fn ip(args: &str) -> Result<(), Skip> {
     Ok(())
 }
 
+/// Gives the loopback interface an address, as `ip addr add` takes it, and waits until it can be used. (A busybox cannot say
+/// `nodad`: then the kernel looks for a moment whether somebody else has it.)
+pub(crate) fn own_address(address: &str, scope: u32) -> Result<Ipv6Addr, Skip> {
+    ip(&format!("addr add {address} dev lo"))?;
+    let (address, _) = address.split_once('/').unwrap();
+    let address: Ipv6Addr = address.parse().unwrap();
+    let place = std::net::SocketAddrV6::new(address, 0, 0, scope);
+    wait_until("the address can be used", || TcpListener::bind(place).is_ok());
+    Ok(address)
+}
+
 /// A listener on a port that the kernel chooses.
 pub(crate) fn listen(host: &str) -> TcpListener {
     TcpListener::bind((host, 0)).unwrap()

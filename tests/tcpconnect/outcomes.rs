@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::common::role::played;
 use crate::common::skip::{Skip, or_skip, skip};
 use crate::tcp::{
-    self, BlackHole, Scene, closed_port, ip, listen, loopback, mapped, socket, values, wait_until,
+    self, BlackHole, Scene, closed_port, ip, listen, loopback, mapped, own_address, socket, values,
+    wait_until,
 };
 
 #[test]
@@ -124,6 +125,8 @@ fn a_connect_that_times_out_is_pending_after_a_second_and_then_timed_out() {
     socket.set_tcp_user_timeout(Some(Duration::from_millis(1500))).unwrap();
     let error = socket.connect(&loopback(hole.port)).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
+    // The kernel wakes the caller before it gives the socket up.
+    tracer.wait_word("ETIMEDOUT");
     let events = scene.events(tracer);
     assert_eq!(values(&events, "result"), [&json!("pending"), &json!("ETIMEDOUT")], "{events:#?}");
     for event in &events {
@@ -226,8 +229,8 @@ fn sockets_that_are_not_tcp_are_not_shown() {
 #[test]
 fn a_scoped_address_is_shown_with_its_link() {
     let scene = or_skip!(Scene::new("tcpconnect"));
-    or_skip!(ip("addr add fe80::1/64 dev lo"));
-    let address = std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, 1);
+    let own = or_skip!(own_address("fe80::1/64", 1));
+    let address = std::net::SocketAddrV6::new(own, 0, 0, 1);
     let listener = std::net::TcpListener::bind(address).unwrap();
     let tracer = scene.start([""; 0]);
     let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

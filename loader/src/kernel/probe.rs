@@ -10,13 +10,15 @@ use crate::btf::{IntInfo, Linkage, TypeId};
 
 use super::btf;
 use crate::error::Result;
-use crate::insn::{Insn, OP_EXIT};
+use crate::insn::{Insn, OP_CALL, OP_EXIT, pseudo};
 use crate::program::{Program, ProgramConfig};
 use crate::section::{ProgramKind, program_type};
 use crate::sys::bpf;
 
 /// `r0 = imm`, on all 64 bits.
 const MOV64_IMM: u8 = 0xb7;
+/// Jumps if a register is equal to `imm`.
+const JUMP_EQ_IMM: u8 = 0x15;
 
 /// Whether programs are put on perf events by links (5.15), which can carry a cookie. Asked once per process.
 pub fn perf_links() -> bool {
@@ -27,16 +29,29 @@ pub fn perf_links() -> bool {
     })
 }
 
+/// Whether programs may call functions of the kernel (5.13; without a JIT they may not): a program that would never get to
+/// its call of the one with this BTF id, as the verifier looks at a call before it finds out that it is not reached. Asked
+/// once per process.
+pub fn kernel_functions(id: u32) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let kind = ProgramKind { program_type: program_type::TRACEPOINT, ..ProgramKind::UNKNOWN };
+        let jump = Insn { code: JUMP_EQ_IMM, off: 1, ..Insn::default() };
+        let call = Insn { code: OP_CALL, src: pseudo::KFUNC_CALL, imm: id.cast_signed(), ..Insn::default() };
+        let insns = [Insn { code: MOV64_IMM, ..Insn::default() }, jump, call, EXIT];
+        program(&kind, &insns).is_ok()
+    })
+}
+
+const EXIT: Insn = Insn { code: OP_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
+
 /// Loads `r0 = 0; exit` as a program of that kind.
 fn smallest_program(kind: &ProgramKind) -> Result<Program> {
-    let insns = [Insn { code: MOV64_IMM, ..Insn::default() }, Insn { code: OP_EXIT, ..Insn::default() }];
-    Program::load(&ProgramConfig {
-        name: "probe",
-        kind,
-        insns: &insns,
-        license: "GPL",
-        ..ProgramConfig::new(kind)
-    })
+    program(kind, &[Insn { code: MOV64_IMM, ..Insn::default() }, EXIT])
+}
+
+fn program(kind: &ProgramKind, insns: &[Insn]) -> Result<Program> {
+    Program::load(&ProgramConfig { name: "probe", kind, insns, license: "GPL", ..ProgramConfig::new(kind) })
 }
 
 /// The BTF features of this kernel: one blob of a few dozen bytes for each. A kernel that refuses every blob

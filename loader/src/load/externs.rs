@@ -12,6 +12,7 @@ use crate::core_reloc::KernelType;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::config;
 use crate::kernel::kallsyms::{self, Address};
+use crate::kernel::probe;
 use crate::spec::kconfig::{self, KernelConfig};
 use crate::spec::{ExternKind, ExternSpec, ObjectSpec};
 
@@ -124,7 +125,13 @@ fn function(
 ) -> Result<Option<Resolved>> {
     let local = spec.btf.as_ref().ok_or_else(|| Error::invalid("the object has no types"))?;
     let prototype = local.type_by_id(type_id)?.target().unwrap_or_default();
-    symbol(external, Kind::Func, prototype, types)
+    let found = symbol(external, Kind::Func, prototype, types)?;
+    // The verifier takes no call at all where there is no JIT, reached or not.
+    let callable = |found: &Resolved| match found {
+        Resolved::Type(function) if function.blob == 0 => probe::kernel_functions(function.id.0),
+        _ => true,
+    };
+    Ok(found.filter(|found| !external.weak || callable(found)))
 }
 
 /// The kernel's configuration, read when the first setting is asked for.

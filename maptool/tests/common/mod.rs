@@ -27,12 +27,18 @@ pub(crate) enum Lacking {
     CgroupV2,
     /// A program of somebody else's, to compare with or to be run.
     Peer(&'static str),
+    /// The kernel was asked, and does not have it.
+    Kernel(&'static str),
 }
 
 /// Says that the test was skipped, and why; fails where skipping is not allowed.
 pub(crate) fn skip(lacking: &Lacking) {
     let excuses = std::env::var("ALLOW_SKIP").unwrap_or_default();
-    let excused = matches!(lacking, Lacking::Peer(_)) && excuses.split(',').any(|excuse| excuse == "peer");
+    let excused = excuses.split(',').any(|excuse| match lacking {
+        Lacking::Peer(_) => excuse == "peer",
+        Lacking::Kernel(_) => excuse == "kernel",
+        Lacking::Privilege(_) | Lacking::CgroupV2 => false,
+    });
     assert!(
         excused || std::env::var_os("REQUIRE_BPF").is_none_or(|value| value != "1"),
         "REQUIRE_BPF=1, but: {lacking:?}"
@@ -134,6 +140,24 @@ impl Sandbox {
         command.env("NSMAP_CGROUP_SET", self.pin("cgroup_set"));
         command.uid(65534).gid(65534);
         command
+    }
+}
+
+impl Sandbox {
+    /// Whether a process without capabilities may open a pinned map, if its mode allows it; kernels before 5.19 refuse that
+    /// where `kernel.unprivileged_bpf_disabled` is set. `false` after a [`skip`].
+    pub(crate) fn opens_without_capabilities(&self) -> bool {
+        let pin = self.pin("probe");
+        self.run(["create", arg(&pin), "--mode", "666"]).ok();
+        let asked = self.run_as_nobody(["list", arg(&pin)]);
+        self.run(["delete", arg(&pin)]).ok();
+        let setting = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").unwrap_or_default();
+        if asked.code == 0 || setting.trim() == "0" {
+            return true;
+        }
+        asked.refused(4, &["bpf(BPF_OBJ_GET)", "CAP_BPF"]);
+        skip(&Lacking::Kernel("maps that processes without capabilities may open"));
+        false
     }
 }
 

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Two programs on one hook, so that the second sees what the first one cannot.
+ *
+ * The kernel runs no program inside itself: what happens on a CPU while the program that would see it is at work there,
+ * and was interrupted, is missed. Interrupts end connections (tracepoints, since 6.1). Another task can get in the way for
+ * as long as a scheduler sees fit, and hide all that the CPU does meanwhile: where the kernel may be preempted, fentry and
+ * fexit since 5.12 and tracepoints since 7.0. To keep the others out does not help: they come the moment that the
+ * program lets them, when the kernel still takes it for running.
+ *
+ * So the first of the two says when it is at work on this CPU, which it does not leave meanwhile; the second one looks only
+ * at what happens then, as the first one has missed it. (Unless the first was done with it, and began something else before
+ * the second had its turn: that is what `done` tells.) The second has to come after the first: of a tracepoint's programs
+ * that is the one attached later, of a trampoline's the one attached earlier. It is called NAME_2; user space takes what it
+ * saw from what the first one missed, the rest is lost.
+ */
+#ifndef TWIN_H
+#define TWIN_H
+
+#include "helpers.h"
+
+/* The pairs of a program file. */
+enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIRS };
+
+struct pair_state {
+	u64 at_work; /* the first program */
+	u64 done; /* whose event it has just done, until the second one had its turn; 0: none, or that of the idle task */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PAIRS);
+	__type(key, u32);
+	__type(value, struct pair_state);
+} pairs SEC(".maps");
+
+/* By pair: how often the second program did the work. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PAIRS);
+	__type(key, u32);
+	__type(value, u64);
+} seen_second SEC(".maps");
+
+ALWAYS_INLINE void begin_first(u32 pair)
+{
+	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
+
+	if (state)
+		state->at_work = true;
+}
+
+ALWAYS_INLINE void end_first(u32 pair)
+{
+	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
+
+	if (!state)
+		return;
+	state->done = bpf_get_current_pid_tgid();
+	state->at_work = false;
+}
+
+/* For the second: whether to do what the first would. */
+ALWAYS_INLINE bool first_missed_it(u32 pair)
+{
+	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
+	bool missed;
+	u64 *seen;
+
+	if (!state)
+		return false;
+	missed = state->at_work && state->done != bpf_get_current_pid_tgid();
+	if (!missed) {
+		state->done = 0;
+		return false;
+	}
+	seen = bpf_map_lookup_elem(&seen_second, &pair);
+	if (seen)
+		*seen += 1;
+	return true;
+}
+
+/* The two programs of a hook, and what each does with the context `ctx`. */
+#define TWINS(section, name, pair, first, second)                                                                      \
+	SEC(section) int name(const u64 *ctx)                                                                          \
+	{                                                                                                              \
+		begin_first(pair);                                                                                     \
+		first;                                                                                                 \
+		end_first(pair);                                                                                       \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	SEC(section) int name##_2(const u64 *ctx)                                                                      \
+	{                                                                                                              \
+		if (first_missed_it(pair))                                                                             \
+			second;                                                                                        \
+		return 0;                                                                                              \
+	}
+
+#endif
