@@ -15,9 +15,10 @@ TRIPLE  = $(shell rustc -vV | sed -n 's/^host: //p')
 TRACERS := $(basename $(notdir $(wildcard src/bin/*.rs)))
 BINARIES := nsmap $(TRACERS)
 
-# How a binary is asked for its man page and its shell completions: `nsmap generate man`, `execsnoop --generate man`.
+# How a binary is asked for its man page and its shell completions: `nsmap generate man`, `nsmap generate completions
+# bash`, `execsnoop --generate man`.
 # The one place that knows it; $(1) is the binary, $(2) is man, bash, zsh or fish.
-generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate,--generate) $(2)
+generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate $(if $(filter-out man,$(2)),completions),--generate) $(2)
 
 .PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static dist clean
 
