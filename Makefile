@@ -15,11 +15,12 @@ TRIPLE  = $(shell rustc -vV | sed -n 's/^host: //p')
 TRACERS := $(basename $(notdir $(wildcard src/bin/*.rs)))
 BINARIES := nsmap $(TRACERS)
 
-# How a binary is asked for its man page and its shell completions: `nsmap generate man`, `execsnoop --generate man`.
+# How a binary is asked for its man page and its shell completions: `nsmap generate man`, `nsmap generate completions
+# bash`, `execsnoop --generate man`.
 # The one place that knows it; $(1) is the binary, $(2) is man, bash, zsh or fish.
-generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate,--generate) $(2)
+generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate $(if $(filter-out man,$(2)),completions),--generate) $(2)
 
-.PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static clean
+.PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static dist clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,9 +48,11 @@ test-kernels:  ## run the tests in VMs on other kernels: KERNELS="6.1 7.2", all 
 	@.ci/setup build kernels
 	@tests/kernels/run -j $(JOBS) $(KERNELS)
 
-test-kernels-cross:  ## the same on arm64 and big-endian s390x
-	@.ci/setup build kernels
-	@tests/kernels/run -j $(JOBS) --arch arm64,s390x $(KERNELS)
+# Emulating another processor takes longer than emulating our own.
+test-kernels-cross:  ## the same on arm64 and big-endian s390x, one at a time
+	@.ci/setup build kernels cross
+	@BOOT_LIMIT=$${BOOT_LIMIT:-120} TEST_LIMIT=$${TEST_LIMIT:-900} GUEST_LIMIT=$${GUEST_LIMIT:-3600} \
+	  tests/kernels/run -j 1 --arch arm64,s390x $(KERNELS)
 
 bench: build  ## measure side by side with the tools a user would have instead
 	@BIN_DIR='$(abspath $(TARGET)/release)' tests/bench/run
@@ -59,7 +62,7 @@ lint:  ## formatting and lints: Rust, C, shell
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	find bpf-src -name '*.[ch]' -exec clang-format --dry-run -Werror {} +
-	shellcheck -x .ci/run .ci/setup tests/kernels/run tests/kernels/guest/init tests/kernels/guest/run $(wildcard tests/*.sh tests/bench/run)
+	shellcheck -x .ci/run .ci/setup .ci/dist tests/kernels/run tests/kernels/guest/init tests/kernels/guest/run $(wildcard tests/*.sh tests/bench/run)
 
 # No dependency on build: `sudo make install` must not run cargo as root. A page or completion that comes out empty fails.
 install:  ## install binaries, man pages and completions: PREFIX=/usr/local DESTDIR=
@@ -92,6 +95,10 @@ static:  ## fully static binaries for any Linux of this architecture, into $(TAR
 	  ! readelf --program-headers --dynamic "$(TARGET)/static/$$binary" | grep -E 'INTERP|NEEDED' || { echo "$$binary is not static" >&2; exit 1; }; \
 	  ls -l "$(TARGET)/static/$$binary"; \
 	done
+
+dist:  ## release archives for x86_64, aarch64 and s390x, static, into $(TARGET)/dist
+	@.ci/setup build cross
+	@.ci/dist '$(TARGET)/dist'
 
 clean:  ## remove everything built; downloaded kernels stay (.cache)
 	$(CARGO) clean

@@ -11,7 +11,8 @@
  *   failures before the first packet (no route, no port, not allowed), best first:
  *     fexit/tcp_v4_connect, tcp_v6_connect     only traced functions pay
  *     kprobe and kretprobe of the same         likewise, some more; arguments are kept from one to the other
- *     tracepoint syscalls:sys_enter_connect and sys_exit_connect     each system call of the host pays a little
+ *     tracepoint syscalls:sys_enter_connect and sys_exit_connect     each system call of the host pays a little. Where there
+ *                                  is socketcall(2), C libraries connect by that: its tracepoints are added.
  *   DNS answers that tasks receive, if wanted: those of dns.h
  *
  * Misses: attempts that began before the tool. Failures before the first packet of a connect that is not connect(2), or
@@ -273,12 +274,12 @@ ALWAYS_INLINE bool read_address(struct connect_call *call, const void *address, 
 	return bpf_probe_read_user(call->address, sizeof(call->address), address) == 0;
 }
 
-SEC("?tracepoint/syscalls/sys_enter_connect")
-int enter_connect(const struct trace_event_raw_sys_enter *ctx)
+/* connect(2) begins */
+ALWAYS_INLINE int begin_call(u64 fd, u64 address, u64 size)
 {
 	struct connect_call call = {};
 	struct event_header who = {};
-	struct socket *socket = socket_of((u32)ctx->args[0]);
+	struct socket *socket = socket_of((u32)fd);
 
 	/* A socket that is connecting already only tells the outcome again. */
 	if (!socket || core_get(socket, state) != PROGRESS_UNCONNECTED)
@@ -286,16 +287,15 @@ int enter_connect(const struct trace_event_raw_sys_enter *ctx)
 	call.sk = core_get(socket, sk);
 	if (!(is_tcp(call.sk) || is_multipath(call.sk)) || !wanted(&who))
 		return 0;
-	if (read_address(&call, (const void *)ctx->args[1], (u32)ctx->args[2]))
+	if (read_address(&call, (const void *)address, (u32)size))
 		keep_call(&call);
 	return 0;
 }
 
-SEC("?tracepoint/syscalls/sys_exit_connect")
-int exit_connect(const struct trace_event_raw_sys_exit *ctx)
+/* and returns, if it has begun */
+ALWAYS_INLINE int end_call(long ret)
 {
 	struct connect_call call;
-	long ret = ctx->ret;
 
 	if (!take_call(&call))
 		return 0;
@@ -303,6 +303,34 @@ int exit_connect(const struct trace_event_raw_sys_exit *ctx)
 	if (ret < 0 && ret != -EINPROGRESS && !call.begun)
 		fail_early(call.sk, call.address, (s32)-ret);
 	return 0;
+}
+
+SEC("?tracepoint/syscalls/sys_enter_connect")
+int enter_connect(const struct trace_event_raw_sys_enter *ctx)
+{
+	return begin_call(ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_connect")
+int exit_connect(const struct trace_event_raw_sys_exit *ctx)
+{
+	return end_call(ctx->ret);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_socketcall")
+int enter_sockcall(const struct trace_event_raw_sys_enter *ctx)
+{
+	u64 args[3];
+
+	if (ctx->args[0] != SOCKETCALL_CONNECT || bpf_probe_read_user(args, sizeof(args), (const void *)ctx->args[1]))
+		return 0;
+	return begin_call(args[0], args[1], args[2]);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_socketcall")
+int exit_sockcall(const struct trace_event_raw_sys_exit *ctx)
+{
+	return end_call(ctx->ret);
 }
 
 /* ---- from the first packet to the outcome ----------------------------------------------------------------------- */

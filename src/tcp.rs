@@ -311,8 +311,8 @@ pub const ACCEPTS: Hook = Hook {
         Way {
             name: "tracepoint/sys_exit_accept, sys_exit_accept4",
             programs: &["exit_accept4"],
-            // Not every architecture has the older call.
-            optional: &["exit_accept"],
+            // Not every architecture has the older call, and few make all calls on sockets through one.
+            optional: &["exit_accept", "accept_sockcall"],
         },
     ],
 };

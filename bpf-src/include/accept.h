@@ -11,7 +11,8 @@
  *   kretprobe/inet_csk_accept      as its fexit; and of calls that wait at a time the kernel follows a limited number
  *   tracepoint syscalls:sys_exit_accept, sys_exit_accept4     the descriptor that the call returns leads to the socket. A
  *                                  call that was waiting when the tool started returns through them, too. Each system call
- *                                  of the host pays a little; io_uring and 32-bit callers are not seen.
+ *                                  of the host pays a little; io_uring and 32-bit callers are not seen. Where there is
+ *                                  socketcall(2), C libraries accept by that: sys_exit_socketcall is added.
  */
 #ifndef ACCEPT_H
 #define ACCEPT_H
@@ -83,5 +84,16 @@ int exit_accept4(const struct trace_event_raw_sys_exit *ctx)
 {
 	return exit_accept_call(ctx->ret);
 }
+
+#ifdef HAVE_SYSCALL_REGS
+SEC("?tracepoint/syscalls/sys_exit_socketcall")
+int accept_sockcall(const struct trace_event_raw_sys_exit *ctx)
+{
+	const struct pt_regs *regs = bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 call = ARGUMENT_0(regs);
+
+	return call == SOCKETCALL_ACCEPT || call == SOCKETCALL_ACCEPT4 ? exit_accept_call(ctx->ret) : 0;
+}
+#endif
 
 #endif

@@ -22,6 +22,9 @@
 
 #define RELOCATED __attribute__((preserve_access_index))
 
+/* First argument of socketcall(2), by which the C libraries of some architectures (s390x) make all calls on sockets. */
+enum { SOCKETCALL_CONNECT = 3, SOCKETCALL_ACCEPT = 5, SOCKETCALL_ACCEPT4 = 18 };
+
 #if defined(__TARGET_ARCH_x86)
 #define HAVE_SYSCALL_REGS
 #define TS_COMPAT 2 /* thread_info.status */
@@ -66,20 +69,21 @@ struct pt_regs {
 	s32 syscallno;
 } RELOCATED;
 
-#define SYSCALL_NUMBER(regs) ((u32)(regs)->syscallno)
+/* Their parameter may not be called like the member. */
+#define SYSCALL_NUMBER(from) ((u32)(from)->syscallno)
 #define IS_32BIT() (CURRENT_THREAD_INFO(flags) & (1UL << TIF_32BIT))
-#define ARGUMENT_0(regs) ((regs)->orig_x0)
-#define ARGUMENT_1(regs) ((regs)->regs[1])
-#define ARGUMENT_2(regs) ((regs)->regs[2])
-#define ARGUMENT_3(regs) ((regs)->regs[3])
-#define ARGUMENT_4(regs) ((regs)->regs[4])
-#define FUNCTION_ARGUMENT_0(regs) ((regs)->regs[0])
-#define FUNCTION_ARGUMENT_1(regs) ((regs)->regs[1])
-#define FUNCTION_RESULT(regs) ((regs)->regs[0])
-#define ARGUMENT_0_32(regs) ARGUMENT_0(regs)
-#define ARGUMENT_1_32(regs) ARGUMENT_1(regs)
-#define ARGUMENT_2_32(regs) ARGUMENT_2(regs)
-#define ARGUMENT_3_32(regs) ARGUMENT_3(regs)
+#define ARGUMENT_0(from) ((from)->orig_x0)
+#define ARGUMENT_1(from) ((from)->regs[1])
+#define ARGUMENT_2(from) ((from)->regs[2])
+#define ARGUMENT_3(from) ((from)->regs[3])
+#define ARGUMENT_4(from) ((from)->regs[4])
+#define FUNCTION_ARGUMENT_0(from) ((from)->regs[0])
+#define FUNCTION_ARGUMENT_1(from) ((from)->regs[1])
+#define FUNCTION_RESULT(from) ((from)->regs[0])
+#define ARGUMENT_0_32(from) ARGUMENT_0(from)
+#define ARGUMENT_1_32(from) ARGUMENT_1(from)
+#define ARGUMENT_2_32(from) ARGUMENT_2(from)
+#define ARGUMENT_3_32(from) ARGUMENT_3(from)
 /* There is neither open nor creat. */
 enum { NR_OPEN = -1, NR_CREAT = -2, NR_OPENAT = 56, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 322 };

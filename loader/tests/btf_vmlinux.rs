@@ -1,24 +1,13 @@
 //! The running kernel's BTF, where it can be read: the largest and least tidy blob there is.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests say what they mean, and skips are loud")]
+#![allow(clippy::unwrap_used, reason = "tests say what they mean")]
+
+mod common;
 
 use std::collections::BTreeSet;
 
+use common::kernel::vmlinux;
 use loader::btf::wanted::essential_name;
-use loader::btf::{Btf, BtfData, Kind, TypeId, WantedSet};
-
-const PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// The kernel's BTF, or a loud skip, which `REQUIRE_BPF=1` turns into a failure.
-fn vmlinux() -> Option<Btf> {
-    match std::fs::read(PATH) {
-        Ok(data) => Some(Btf::parse(BtfData::from(data)).unwrap()),
-        Err(error) => {
-            assert!(std::env::var_os("REQUIRE_BPF").is_none_or(|value| value != "1"), "{PATH}: {error}");
-            eprintln!("SKIPPED: needs {PATH}: {error}");
-            None
-        }
-    }
-}
+use loader::btf::{Kind, TypeId, WantedSet};
 
 #[test]
 fn one_pass_finds_in_vmlinux_what_a_linear_search_finds() {

@@ -2,28 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
+mod common;
 
-use loader::btf::{Btf, BtfData, Kind};
+use std::collections::BTreeMap;
+
+use common::kernel::vmlinux;
+use loader::btf::{Btf, Kind};
 use loader::section::{attach_type, program_type};
 use loader::spec::map::map_type;
-
-const PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// The kernel's BTF, or a loud skip, which `REQUIRE_BPF=1` turns into a failure.
-fn kernel() -> Option<Btf> {
-    match std::fs::read(PATH) {
-        Ok(data) => Some(Btf::parse(BtfData::from(data)).unwrap()),
-        Err(error) => {
-            let required = std::env::var_os("REQUIRE_BPF").is_some_and(|value| value == "1");
-            assert!(!required, "REQUIRE_BPF=1, but {PATH}: {error}");
-            // Not `eprintln!`: the test harness would swallow that.
-            std::io::stderr().write_all(format!("SKIPPED: {PATH}: {error}\n").as_bytes()).unwrap();
-            None
-        }
-    }
-}
 
 /// Compares our names with those of an enum; a name that this kernel is too old for is passed over.
 fn compare(btf: &Btf, enumeration: &str, prefix: &str, ours: &[(&str, u32)]) {
@@ -47,7 +33,7 @@ fn compare(btf: &Btf, enumeration: &str, prefix: &str, ours: &[(&str, u32)]) {
 
 #[test]
 fn program_and_attach_types_have_the_kernels_numbers() {
-    let Some(btf) = kernel() else { return };
+    let Some(btf) = vmlinux() else { return };
     compare(&btf, "bpf_prog_type", program_type::PREFIX, program_type::ALL);
     compare(&btf, "bpf_attach_type", attach_type::PREFIX, attach_type::ALL);
 }
@@ -58,7 +44,7 @@ macro_rules! named {
 
 #[test]
 fn map_types_have_the_kernels_numbers() {
-    let Some(btf) = kernel() else { return };
+    let Some(btf) = vmlinux() else { return };
     let ours = named!(
         UNSPEC HASH ARRAY PROG_ARRAY PERF_EVENT_ARRAY PERCPU_HASH PERCPU_ARRAY STACK_TRACE CGROUP_ARRAY LRU_HASH
         LRU_PERCPU_HASH LPM_TRIE ARRAY_OF_MAPS HASH_OF_MAPS DEVMAP SOCKMAP CPUMAP XSKMAP SOCKHASH CGROUP_STORAGE

@@ -78,7 +78,7 @@ const EARLY_FAILURES: Hook = Hook {
         Way {
             name: "tracepoint/sys_enter_connect, sys_exit_connect",
             programs: &["exit_connect", "enter_connect"],
-            optional: &[],
+            optional: &["exit_sockcall", "enter_sockcall"],
         },
     ],
 };

@@ -93,9 +93,11 @@ impl Running {
     fn waits_for_events(&self) -> bool {
         let text = fs::read_to_string(format!("/proc/{}/syscall", self.pid())).unwrap_or_default();
         let number = text.split(' ').next().and_then(|word| word.parse::<i64>().ok());
-        let mut waits = vec![libc::SYS_epoll_pwait, libc::SYS_ppoll];
-        #[cfg(target_arch = "x86_64")]
-        waits.extend([libc::SYS_epoll_wait, libc::SYS_poll]);
+        // Newer processors have only the calls with a mask of signals.
+        #[cfg(any(target_arch = "x86_64", target_arch = "s390x"))]
+        let waits = [libc::SYS_epoll_pwait, libc::SYS_ppoll, libc::SYS_epoll_wait, libc::SYS_poll];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "s390x")))]
+        let waits = [libc::SYS_epoll_pwait, libc::SYS_ppoll];
         number.is_some_and(|number| waits.contains(&number))
     }
 

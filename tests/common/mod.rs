@@ -29,7 +29,7 @@ use std::time::Duration;
 
 /// The longest that a step of a test may take: generous, for an emulated machine under load. A step that works takes
 /// milliseconds.
-pub(crate) const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(180);
 
 /// The executable of one of our tools.
 pub(crate) fn tool(name: &str) -> PathBuf {

@@ -8,6 +8,8 @@ use std::panic::Location;
 pub(crate) enum Skip {
     /// Mount namespaces and BPF need root.
     NotRoot,
+    /// The kernel does not show its types, without which no tracer runs.
+    NoTypes,
     /// The kernel refused something that sandboxes are made of.
     NoSandbox(String),
     /// There is no cgroup v2 mount that cgroups can be made in.
@@ -31,6 +33,7 @@ impl Skip {
     fn name(&self) -> &'static str {
         match self {
             Self::NotRoot => "root",
+            Self::NoTypes => "types",
             Self::NoSandbox(_) => "sandbox",
             Self::NoCgroup2(_) => "cgroup2",
             Self::NoPeer(_) => "peer",
@@ -45,6 +48,7 @@ impl Skip {
     fn reason(&self) -> String {
         match self {
             Self::NotRoot => "not root".to_owned(),
+            Self::NoTypes => "this kernel does not show its types".to_owned(),
             Self::NoSandbox(what) => format!("no sandbox: {what}"),
             Self::NoCgroup2(what) => format!("no cgroup v2: {what}"),
             Self::NoPeer(program) => format!("{program} is not installed"),

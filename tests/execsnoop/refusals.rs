@@ -128,7 +128,7 @@ fn a_user_without_privileges_is_told_which_are_missing() {
 
 #[test]
 fn a_kernel_without_btf_is_said_to_be_one() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     for file in ["/dev/null", "/etc/passwd", "/nope"] {
         let mut command = sandbox.command("execsnoop", [""; 0]);
         let output = run(command.env("NSMAP_BTF", file));

@@ -22,7 +22,7 @@ fn hide(path: &str) {
 
 #[test]
 fn a_kernel_without_type_information_is_named_as_the_reason() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     hide("/sys/kernel/btf");
     for (tracer, options) in commands() {
         let output = run(&mut sandbox.command(tracer, options));

@@ -30,7 +30,7 @@ keyring() {
     echo "$key"
 }
 
-# private_apt DIR ARCH SUITE...: sets the array APT to the options of an apt whose whole state lives in DIR.
+# private_apt DIR ARCH[,ARCH...] SUITE...: sets the array APT to the options of an apt whose whole state lives in DIR.
 # One folder a suite, so that the candidate is always the newest of that suite, with no pinning.
 private_apt() {
     local dir=$1 arch=$2 suite archive key
@@ -43,7 +43,7 @@ private_apt() {
         echo "deb [signed-by=$key] $(mirror_of "$archive") $suite main"
     done > "$dir/sources.list"
     APT=(-qq
-        -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
+        -o "APT::Architecture=${arch%%,*}" -o "APT::Architectures=$arch"
         -o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null
         -o Dir::Etc::preferencesparts=/dev/null
         -o "Dir::State::Lists=$dir/lists" -o Dir::State::status=/dev/null -o "Dir::Cache=$dir/apt"
@@ -90,6 +90,23 @@ unpack() {
     local deb=$1 dir=$2
     shift 2
     dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$dir" "$@"
+}
+
+# unpack_all ROOT DEB...: whole packages over the links of a system whose /bin is /usr/bin.
+unpack_all() {
+    local root=$1 part
+    shift
+    mkdir -p "$root"/usr/{bin,sbin,lib,lib64}
+    for part in bin sbin lib lib64; do ln -sfn "usr/$part" "$root/$part"; done
+    for part; do unpack "$part" "$root"; done
+    rm -rf "$root"/usr/share/{doc,man,locale}
+}
+
+# program_in ROOT PROGRAM: the command words that run a program of such a system by its own C library.
+program_in() {
+    local root=$1 program=$2 interpreter
+    interpreter=$(find "$root/usr/lib" "$root/usr/lib64" -name 'ld-linux*.so.*' | head -n 1)
+    echo "'$interpreter' --library-path '$(dirname "$interpreter")' '$root/usr/bin/$program'"
 }
 
 kernel_is_fresh() {

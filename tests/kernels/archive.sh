@@ -2,7 +2,7 @@
 # What a guest runs: our own tests, built static, in an initramfs.
 # In:  the workspace.  Out: $CACHE/tests-ARCH/list (`NAME PACKAGE_FOLDER PROGRAM`), $CACHE/initrd-ARCH.
 # Tests find the tools by the absolute paths that cargo compiled into them (CARGO_BIN_EXE_*), so everything lies in the
-# guest at the path it has here. Sourced by `run`, which defines CACHE, ROOT and die, and sources apt.sh.
+# guest at the path it has here. Sourced by `run`, which defines CACHE, ROOT and die, and sources apt.sh and cross.sh.
 
 # Tests that read the source tree, which is not in the guest, or that damage objects for minutes without asking the kernel.
 NOT_FOR_GUESTS='^tests/(house|damaged_objects)\.rs$'
@@ -10,31 +10,23 @@ NOT_FOR_GUESTS='^tests/(house|damaged_objects)\.rs$'
 # Tests after which the kernel is not what it was.
 LAST='^tests/lockdown\.rs '
 
-# Programs of the host put into the guest, with their libraries, when the host has them: a real shell and real small
-# programs (busybox runs its own applets through /proc/self/exe, which shows in exec rows), and bpftool as a second opinion.
+# Programs put into the guest, with their libraries, when the host (or Debian for another architecture) has them: a real shell and
+# real small programs (busybox runs its own applets through /proc/self/exe, which shows in exec rows), and bpftool as a second opinion.
 GUEST_PROGRAMS=${GUEST_PROGRAMS:-bash dash true false echo cat sleep env id ls touch setpriv unshare bpftool}
-
-triple_of() {
-    case $1 in
-        amd64) echo x86_64-unknown-linux-gnu ;;
-        arm64) echo aarch64-unknown-linux-gnu ;;
-        s390x) echo s390x-unknown-linux-gnu ;;
-    esac
-}
 
 # cargo_tests ARCH: builds every test and tool; prints cargo's JSON, one message a line. Static, because the guest has no
 # libraries; optimised a little and without debug information, because a guest is ten times slower than the host and holds it
-# all in memory. --target keeps the flags away from build scripts and procedural macros, which cannot be static.
+# all in memory.
 cargo_tests() {
-    local triple variable build
-    triple=$(triple_of "$1")
-    variable=$(tr 'a-z-' 'A-Z_' <<< "$triple")
+    local build environment
+    local -a variables
+    environment=$(cargo_environment "$1") || return 1
+    mapfile -t variables <<< "$environment"
     # The tools of every package: `cargo test` builds only those of a package that has integration tests.
     for build in 'build --bins' 'test --no-run'; do
         # shellcheck disable=SC2086  # two words
-        env "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static" \
-            CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
-            cargo $build --workspace --locked --target "$triple" \
+        env "${variables[@]}" CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
+            cargo $build --workspace --locked --target "$(triple_of "$1")" \
             --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics || return 1
     done
 }
@@ -45,7 +37,6 @@ json_value() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 # build_tests ARCH: builds, and writes the list of test programs and the list of all files the guest needs.
 build_tests() {
     local arch=$1 dir=$CACHE/tests-$1 line source program
-    [[ $arch == amd64 || -n ${CROSS_READY:-} ]] || die "no cross toolchain for $arch yet: its kernels cannot be tested"
     rm -rf "$dir" && mkdir -p "$dir"
     cargo_tests "$arch" > "$dir/cargo.json" || die "the tests for $arch do not build"
     grep '"reason":"compiler-artifact"' "$dir/cargo.json" | grep '"executable":"' | sort -u > "$dir/executables"
@@ -88,50 +79,68 @@ stage_file() {
     ln -f "$1" "$2$1" 2> /dev/null || cp -L --remove-destination "$1" "$2$1"
 }
 
-# stage_program NAME ROOT: a dynamic program of the host in /usr/bin or where it is, with what ldd says it needs.
+# stage_program NAME SYSTEM ROOT: a program that SYSTEM has in a folder for programs, below usr, with the libraries it needs.
 stage_program() {
-    local path library
-    path=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v "$1") && [[ $path == /* ]] || return 0
-    [[ $path == /usr/* ]] || path=/usr$path
-    rm -f "$2$path"
-    cp -L --remove-destination "$path" "$2$path"
-    for library in $(ldd "$path" 2> /dev/null | grep -o '/[^ ]*'); do
-        mkdir -p "$2$(dirname "$library")"
-        cp -L --remove-destination "$library" "$2$library"
+    local name=$1 system=$2 root=$3 path library
+    path=$(cd "$system/" && PATH=usr/sbin:usr/bin:sbin:bin type -P "$name") || return 0
+    [[ $path == usr/* ]] || path=usr/$path
+    rm -f "$root/$path"
+    cp -L --remove-destination "$system/$path" "$root/$path"
+    for library in $(libraries_of "$system" "/$path"); do
+        [[ ! -e $root$library ]] || continue
+        mkdir -p "$root$(dirname "$library")"
+        cp -L --remove-destination "$system$library" "$root$library"
     done
 }
 
-# busybox_of ARCH: the path of a static busybox of that architecture.
-busybox_of() {
-    local dir=$CACHE/busybox-$1 path APT=()
-    path=$(command -v busybox) || path=
-    if [[ $1 == "$(dpkg --print-architecture)" && -n $path ]] && ! ldd "$path" > /dev/null 2>&1; then
-        readlink -f "$path"
+# libraries_of SYSTEM FILE: what FILE needs to be started, as absolute paths in SYSTEM. ldd would have to start the program,
+# so that another architecture's are looked up by name; interpreters of programs lie in /lib.
+libraries_of() {
+    local system=$1 file=$2 name path
+    if [[ -z $system ]]; then
+        ldd "$file" 2> /dev/null | grep -o '/[^ ]*'
         return
     fi
-    if [[ ! -x $dir/bin/busybox ]]; then
-        mkdir -p "$dir"
+    for name in $(readelf --dynamic "$system$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+        path=$(find "$system/usr/lib" -name "$name" | head -n 1)
+        [[ -n $path ]] || die "${file##*/} needs $name, which is not in $system"
+        echo "${path#"$system"}"
+        [[ $name == ld*.so.* ]] || libraries_of "$system" "${path#"$system"}"
+    done
+    readelf --program-headers "$system$file" | sed -n 's/.*program interpreter: \(.*\)\]/\1/p'
+}
+
+# system_of ARCH: the root of a system that has what guests need besides our tests: the host itself (its name is empty), or for
+# another architecture Debian's packages, unpacked.
+system_of() {
+    local dir=$CACHE/system-$1 APT=()
+    [[ $1 != "$(dpkg --print-architecture)" ]] || return 0
+    if [[ ! -e $dir/complete ]]; then
+        note "unpacking Debian's small programs for $1 into $dir" >&2
+        rm -rf "$dir"
         private_apt "$dir" "$1" bookworm
-        private_update || die "cannot read the package lists for $1"
-        (cd "$dir" && apt-get "${APT[@]}" download busybox-static) || die "cannot fetch busybox-static for $1"
-        unpack "$dir"/busybox-static_*.deb "$dir"
+        private_update >&2 || die "cannot read the package lists for $1"
+        apt-get "${APT[@]}" -y install --download-only busybox-static bash dash coreutils util-linux bpftool > "$dir/log" 2>&1 ||
+            die "cannot fetch programs for $1: $(tail -n 1 "$dir/log")"
+        unpack_all "$dir/r" "$dir"/apt/archives/*.deb
+        rm -rf "$dir/lists" "$dir/apt"
+        touch "$dir/complete"
     fi
-    if [[ -x $dir/bin/busybox ]]; then echo "$dir/bin/busybox"; else echo "$dir/usr/bin/busybox"; fi
+    echo "$dir/r"
 }
 
 # stage_base ARCH ROOT: the system around the tests: busybox, process 1, the few files in /etc that programs read.
 stage_base() {
-    local arch=$1 root=$2 part applet
+    local arch=$1 root=$2 part applet system
+    system=$(system_of "$arch") || exit 2
     mkdir -p "$root"/usr/{bin,sbin,lib,lib64,local/bin} "$root"/{dev,proc,sys,tmp,etc,run,root,test,var/tmp}
     for part in bin sbin lib lib64; do ln -s "usr/$part" "$root/$part"; done
-    cp "$(busybox_of "$arch")" "$root/usr/bin/busybox"
+    cp -L "$(PATH=$system/usr/bin:$system/usr/sbin:$system/bin type -P busybox)" "$root/usr/bin/busybox"
     for applet in $(busybox --list); do
         [[ $applet == busybox ]] || ln -s busybox "$root/usr/bin/$applet"
     done
-    if [[ $arch == "$(dpkg --print-architecture)" ]]; then
-        for part in $GUEST_PROGRAMS; do stage_program "$part" "$root"; done
-        [[ ! -e $root/usr/bin/dash ]] || ln -sf dash "$root/usr/bin/sh"
-    fi
+    for part in $GUEST_PROGRAMS; do stage_program "$part" "$system" "$root"; done
+    [[ ! -e $root/usr/bin/dash ]] || ln -sf dash "$root/usr/bin/sh"
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' > "$root/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' > "$root/etc/group"
     printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
@@ -144,7 +153,7 @@ stage_base() {
 # The variables guest/run sets before it starts a test. A guest is root on a kernel with BPF, so no test may skip, except
 # where a program to compare with is not in the guest, or the kernel was asked and lacks what the test is about.
 guest_environment() {
-    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32,kernel} RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
+    echo "export REQUIRE_BPF=1 ALLOW_SKIP=${ALLOW_SKIP:-peer,ia32,kernel},\$TEST_LACKS RUST_BACKTRACE=1 PROPTEST_CASES=${PROPTEST_CASES:-16}"
     echo "export LOADER_TEST_OBJECTS=/test/objects"
     printf 'export TEST_LIMIT=%q TEST_ARGS=%q\n' "$TEST_LIMIT" "${TEST_ARGS:-}"
 }

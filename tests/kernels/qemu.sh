@@ -39,35 +39,31 @@ cmdline_of() {
         s390x) echo "console=ttysclp0 result=ttysclp0" ;;
     esac
     # What is not the kernel's own becomes the environment of process 1, and of the tests.
-    echo "panic=-1 oops=panic loglevel=5 TEST_KERNEL=$2 ${GUEST_APPEND:-}"
+    echo "panic=-1 oops=panic loglevel=5 TEST_KERNEL=$2 TEST_LACKS=${LACKS_OF[$2]} ${GUEST_APPEND:-}"
 }
 
 major_version() { "$1" --version 2> /dev/null | sed -n '1s/.*version \([0-9]*\)\..*/\1/p'; }
 
 # Unpacks qemu from bookworm-backports below $CACHE, with its own C library, and writes a starter. Nothing is installed.
 unpack_qemu() {
-    local program=$1 package=$2 dir=$CACHE/$1 deb part APT=()
+    local program=$1 package=$2 dir=$CACHE/$1 APT=()
     note "$program $QEMU_MIN is not installed: unpacking one into $dir"
-    rm -rf "$dir" && mkdir -p "$dir"/r/usr/{bin,sbin,lib,lib64}
+    rm -rf "$dir" && mkdir -p "$dir"
     private_apt "$dir" "$(dpkg --print-architecture)" bookworm bookworm-backports
     private_update || die "cannot read the package lists of bookworm-backports"
     apt-get "${APT[@]}" -t bookworm-backports -y install --download-only "$package" > "$dir/log" 2>&1 ||
         die "cannot download $package: $(tail -n 1 "$dir/log")"
-    for part in bin sbin lib lib64; do ln -s "usr/$part" "$dir/r/$part"; done
-    for deb in "$dir"/apt/archives/*.deb; do unpack "$deb" "$dir/r"; done
-    rm -rf "$dir/lists" "$dir/apt" "$dir"/r/usr/share/{doc,man,locale}
+    unpack_all "$dir/r" "$dir"/apt/archives/*.deb
+    rm -rf "$dir/lists" "$dir/apt"
     write_starter "$dir/r" "$program" > "$dir/run"
     chmod +x "$dir/run"
 }
 
 write_starter() {
-    local root=$1 program=$2 libraries interpreter
-    interpreter=$(find "$root/usr/lib" -name 'ld-linux*.so.*' | head -n 1)
-    libraries=$(dirname "$interpreter")
     cat << STARTER
 #!/bin/sh
-exec '$interpreter' --library-path '$libraries' '$root/usr/bin/$program' \\
-    -L '$root/usr/share/qemu' -L '$root/usr/share/seabios' "\$@"
+exec $(program_in "$1" "$2") \\
+    -L '$1/usr/share/qemu' -L '$1/usr/share/seabios' "\$@"
 STARTER
 }
 

@@ -15,7 +15,7 @@ use crate::nsmap_on;
 
 #[test]
 fn the_id_of_a_cgroup_is_printed_as_a_number_or_as_its_bytes() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let (number, bytes) = (format!("{}\n", group.id()), format!("{}\n", hex(&group.id().to_ne_bytes())));
     assert_eq!(bytes.len(), 8 * 3);
@@ -33,7 +33,7 @@ fn the_id_of_a_cgroup_is_printed_as_a_number_or_as_its_bytes() {
 
 #[test]
 fn what_is_no_cgroup_has_no_id_and_is_not_added() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let pin = sandbox.create_set("cgroup");
     let (file_link, dangling) = (sandbox.path("file-link"), sandbox.path("dangling"));
@@ -63,7 +63,7 @@ fn what_is_no_cgroup_has_no_id_and_is_not_added() {
 #[test]
 fn the_id_of_a_cgroup_needs_no_privileges() {
     use std::os::unix::process::CommandExt;
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let copy = sandbox.install(&tool("nsmap"), "nsmap");
     let output =
@@ -73,7 +73,7 @@ fn the_id_of_a_cgroup_needs_no_privileges() {
 
 #[test]
 fn the_number_of_a_mount_namespace_is_that_of_its_file() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let shell = MountNamespace::new();
     let (number, bytes) = (format!("{}\n", shell.inode), format!("{}\n", hex(&shell.inode.to_ne_bytes())));
     assert_eq!(shell.run(|| sandbox.nsmap_ok(["mntnsid", "number"])), number);
@@ -90,7 +90,7 @@ fn the_number_of_a_mount_namespace_is_that_of_its_file() {
 
 #[test]
 fn a_tracer_and_a_shell_agree_on_the_number() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let shell = MountNamespace::new();
     let link = shell.run(|| std::fs::read_link("/proc/thread-self/ns/mnt").unwrap());
     let number = shell.run(|| sandbox.nsmap_ok(["mntnsid", "number"]));

@@ -42,7 +42,7 @@ impl Drop for Waiting {
 
 #[test]
 fn the_shell_adds_its_own_mount_namespace() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     let shells = [MountNamespace::new(), MountNamespace::new(), MountNamespace::new()];
     for shell in &shells {
@@ -58,7 +58,7 @@ fn the_shell_adds_its_own_mount_namespace() {
 
 #[test]
 fn a_mount_namespace_can_be_named_in_each_way() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     let shell = MountNamespace::new();
     let process = shell.run(Waiting::start);
@@ -80,7 +80,7 @@ fn a_mount_namespace_can_be_named_in_each_way() {
 
 #[test]
 fn adding_what_is_there_and_removing_what_is_not_is_told_and_is_no_error() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     assert!(sandbox.nsmap_ok(["add-self-mntns"]).starts_with("added"));
     let before = entries(&pin);
@@ -93,7 +93,7 @@ fn adding_what_is_there_and_removing_what_is_not_is_told_and_is_no_error() {
 
 #[test]
 fn cgroups_are_added_by_path_with_or_without_their_subtree() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let children = [group.child("one"), group.child("two")];
     let pin = sandbox.create_set("cgroup");
@@ -124,7 +124,7 @@ fn cgroups_are_added_by_path_with_or_without_their_subtree() {
 
 #[test]
 fn a_cgroup_that_is_gone_can_be_removed_by_its_id() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let pin = sandbox.create_set("cgroup");
     nsmap_on(&sandbox, &["add-cgroup"], &group.path);
@@ -140,7 +140,7 @@ fn a_cgroup_that_is_gone_can_be_removed_by_its_id() {
 
 #[test]
 fn add_pid_fills_whichever_sets_exist() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let shell = MountNamespace::new();
     let process = shell.run(Waiting::start).into_cgroup(&group);
@@ -158,7 +158,7 @@ fn add_pid_fills_whichever_sets_exist() {
 
 #[test]
 fn the_root_cgroup_is_not_added_by_accident() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let groups = sandbox.create_set("cgroup");
     let own = std::process::id().to_string();
     if !fs::read_to_string("/proc/self/cgroup").unwrap().lines().any(|line| line == "0::/") {
@@ -173,7 +173,7 @@ fn the_root_cgroup_is_not_added_by_accident() {
 
 #[test]
 fn list_names_what_the_numbers_stand_for() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let shell = MountNamespace::new();
     let process = shell.run(Waiting::start);
@@ -214,7 +214,7 @@ fn list_names_what_the_numbers_stand_for() {
 
 #[test]
 fn what_nsmap_stores_is_what_bpftool_reads_and_the_other_way_round() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let bpftool = or_skip!(Bpftool::find());
     let group = or_skip!(Cgroup::new());
     let shell = MountNamespace::new();
@@ -263,7 +263,7 @@ fn what_nsmap_stores_is_what_bpftool_reads_and_the_other_way_round() {
 
 #[test]
 fn a_full_set_takes_what_fits_and_says_so() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.pin("mnt_ns_set");
     nsmap_on(&sandbox, &["create", "--entries", "3"], &pin);
     let ids = ["4100000001", "4100000002", "4100000003"];
@@ -283,7 +283,7 @@ fn a_full_set_takes_what_fits_and_says_so() {
 
 #[test]
 fn good_items_are_done_also_when_others_fail() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let pin = sandbox.create_set("cgroup");
     let output =
@@ -296,7 +296,7 @@ fn good_items_are_done_also_when_others_fail() {
 
 #[test]
 fn the_set_is_chosen_by_option_then_environment() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let (default, other) = (sandbox.create_set("mntns"), sandbox.pin("other"));
     nsmap_on(&sandbox, &["create"], &other);
     sandbox.nsmap_ok(["add-mntns", "4100000007", "--map", other.to_str().unwrap()]);
@@ -307,7 +307,7 @@ fn the_set_is_chosen_by_option_then_environment() {
 
 #[test]
 fn each_command_answers_in_json_on_one_line() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let group = or_skip!(Cgroup::new());
     let path = group.path.to_str().unwrap();
     let (namespaces, groups) = (sandbox.pin("mnt_ns_set"), sandbox.pin("cgroup_set"));

@@ -15,7 +15,7 @@ use crate::keys;
 
 #[test]
 fn a_set_that_is_not_there_is_named_with_the_command_that_makes_it() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     for command in [&["add-self-mntns"][..], &["add-mntns", "4100000003"], &["remove-self-mntns"]] {
         let output = sandbox.nsmap(command);
         let line = output.refused(3, "nsmap");
@@ -31,7 +31,7 @@ fn a_set_that_is_not_there_is_named_with_the_command_that_makes_it() {
 
 #[test]
 fn what_is_no_set_is_refused_by_each_command() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let (program, array, file) = (sandbox.pin("program"), sandbox.pin("array"), sandbox.path("file"));
     pin_program(&program);
     pin_map(&array, odd_pins::ARRAY, 4, 8);
@@ -54,7 +54,7 @@ fn what_is_no_set_is_refused_by_each_command() {
 
 #[test]
 fn the_wrong_kind_of_number_does_not_get_into_a_set() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let (namespaces, groups) = (sandbox.create_set("mntns"), sandbox.create_set("cgroup"));
     sandbox.nsmap(["add-self-mntns", "--map", groups.to_str().unwrap()]).refused(6, "nsmap");
     sandbox
@@ -70,7 +70,7 @@ fn the_wrong_kind_of_number_does_not_get_into_a_set() {
 
 #[test]
 fn a_process_that_has_ended_is_not_found() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     let mut child = Command::new(crate::common::program::true_path()).spawn().unwrap();
     let pid = child.id().to_string();
@@ -89,7 +89,7 @@ fn as_nobody(sandbox: &Sandbox, args: &[&str]) -> Output {
 
 #[test]
 fn without_privileges_the_missing_one_is_named() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let set = sandbox.create_set("mntns");
     let set = set.to_str().unwrap();
     let new = sandbox.pin("new");
@@ -108,7 +108,7 @@ fn without_privileges_the_missing_one_is_named() {
 
 #[test]
 fn a_pin_that_may_be_written_can_be_edited_where_the_kernel_lets_users_call_bpf() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let set = sandbox.pin("shared");
     sandbox.nsmap_ok(["create".as_ref(), "--mode".as_ref(), "0666".as_ref(), set.as_os_str()]);
     fs::set_permissions(sandbox.bpffs(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -124,7 +124,7 @@ fn a_pin_that_may_be_written_can_be_edited_where_the_kernel_lets_users_call_bpf(
 
 #[test]
 fn closed_and_full_outputs_are_told_by_the_exit_code() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let set = sandbox.create_set("mntns");
     sandbox.nsmap_ok(["add-self-mntns"]);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

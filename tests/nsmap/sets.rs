@@ -34,7 +34,7 @@ fn shape(pin: &Path) -> (u32, u32, u32, u32, String) {
 
 #[test]
 fn create_makes_a_set_of_mount_namespaces_by_default() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.pin("some_set");
     nsmap_on(&sandbox, &["create"], &pin);
     assert_eq!(shape(&pin), (odd_pins::HASH, 8, 4, 16_384, "mnt_ns_set".to_owned()));
@@ -48,7 +48,7 @@ fn create_makes_a_set_of_mount_namespaces_by_default() {
 
 #[test]
 fn create_does_what_its_options_say() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.pin("options");
     let options = ["create", "--kind", "cgroup", "--entries", "7", "--name", "my_set", "--mode", "0640"];
     nsmap_on(&sandbox, &options, &pin);
@@ -60,7 +60,7 @@ fn create_does_what_its_options_say() {
 
 #[test]
 fn a_second_create_says_exists_and_changes_nothing() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     sandbox.nsmap_ok(["add-self-mntns"]);
     let before = (info(&pin).id, entries(&pin), mode(&pin));
@@ -74,7 +74,7 @@ fn a_second_create_says_exists_and_changes_nothing() {
 
 #[test]
 fn of_many_creates_at_once_one_makes_the_set_and_all_succeed() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.pin("raced");
     let outputs: Vec<String> = std::thread::scope(|scope| {
         let starts = (0..11).map(|_| scope.spawn(|| nsmap_on(&sandbox, &["create"], &pin)));
@@ -87,7 +87,7 @@ fn of_many_creates_at_once_one_makes_the_set_and_all_succeed() {
 
 #[test]
 fn create_refuses_what_is_there_with_another_geometry() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let groups = sandbox.create_set("cgroup");
     let (array, narrow, program) = (sandbox.pin("array"), sandbox.pin("narrow"), sandbox.pin("program"));
     pin_map(&array, odd_pins::ARRAY, 4, 8);
@@ -103,7 +103,7 @@ fn create_refuses_what_is_there_with_another_geometry() {
 
 #[test]
 fn create_adopts_a_set_that_bpftool_made() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let bpftool = or_skip!(Bpftool::find());
     let pin = sandbox.pin("theirs");
     // As BCC's own tools make it.
@@ -118,7 +118,7 @@ fn create_adopts_a_set_that_bpftool_made() {
 
 #[test]
 fn create_pins_only_on_bpffs_and_mounts_nothing_over_files() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let before = mounts();
     let directory = sandbox.path("ordinary");
     fs::create_dir(&directory).unwrap();
@@ -164,7 +164,7 @@ fn mounted_there() -> Vec<String> {
 
 #[test]
 fn create_mounts_bpffs_only_at_the_usual_place_if_that_is_empty() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     // In a namespace of its own, as this changes /sys/fs/bpf.
     MountNamespace::new().run(|| {
         while umount2(USUAL, MntFlags::MNT_DETACH).is_ok() {}
@@ -194,7 +194,7 @@ fn create_mounts_bpffs_only_at_the_usual_place_if_that_is_empty() {
 
 #[test]
 fn delete_removes_the_pin_of_a_set_and_of_nothing_else() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let (set, program, file) = (sandbox.create_set("mntns"), sandbox.pin("program"), sandbox.path("file"));
     pin_program(&program);
     fs::write(&file, "data").unwrap();
@@ -210,7 +210,7 @@ fn delete_removes_the_pin_of_a_set_and_of_nothing_else() {
 
 #[test]
 fn what_would_destroy_must_name_one_set_if_there_are_two() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let (namespaces, groups) = (sandbox.create_set("mntns"), sandbox.create_set("cgroup"));
     for command in ["clear", "delete"] {
         sandbox.nsmap([command]).refused(2, "nsmap");
@@ -224,7 +224,7 @@ fn what_would_destroy_must_name_one_set_if_there_are_two() {
 
 #[test]
 fn clear_empties_a_large_set() {
-    let sandbox = or_skip!(Sandbox::new());
+    let sandbox = or_skip!(Sandbox::for_sets());
     let pin = sandbox.create_set("mntns");
     let ids: Vec<String> = (0..1009_u32).map(|number| (4_100_000_000 + number).to_string()).collect();
     sandbox.nsmap_ok(["add-mntns"].into_iter().chain(ids.iter().map(String::as_str)));

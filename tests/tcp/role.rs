@@ -88,8 +88,10 @@ pub(crate) fn holder(stream: &TcpStream) -> Child {
     command.stdin(Stdio::piped()).stderr(Stdio::from(copy)).spawn().unwrap()
 }
 
-/// Whether a thread of the process is in this system call. (The one that plays a part is not its first.)
+/// Whether a thread of the process is in this system call of sockets. (The one that plays a part is not its first.)
 pub(crate) fn is_in(pid: u32, call: libc::c_long) -> bool {
+    // The C library of s390x makes all of them through one, socketcall(2).
+    let call = if cfg!(target_arch = "s390x") { 102 } else { call };
     let begin = format!("{call} ");
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let calls = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("syscall")));

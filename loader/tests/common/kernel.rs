@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use loader::Endian;
+use loader::btf::{Btf, BtfData};
+use loader::kernel::btf::VMLINUX;
 use loader::load::{LoadOptions, Object};
 use loader::spec::ObjectSpec;
 use nix::mount::{MsFlags, mount};
@@ -14,8 +16,10 @@ use super::clang::compile;
 /// Why a test, or a part of one, did not run.
 #[derive(Clone, Debug)]
 pub enum NotRun {
-    /// BPF needs root, and the loader's own objects need the kernel's types.
+    /// BPF needs root.
     NoBpf,
+    /// The loader's own objects need the kernel's types, which it does not show.
+    NoTypes,
     /// There is no compiler, nor are there objects made before.
     NoCompiler(String),
     /// A program to compare with is not installed.
@@ -29,6 +33,7 @@ impl NotRun {
     fn name(&self) -> &'static str {
         match self {
             Self::NoBpf => "bpf",
+            Self::NoTypes => "types",
             Self::NoCompiler(_) => "compiler",
             Self::NoPeer(_) => "peer",
             Self::KernelLacks(_) => "kernel",
@@ -37,7 +42,8 @@ impl NotRun {
 
     fn reason(&self) -> String {
         match self {
-            Self::NoBpf => "BPF needs root and a kernel with types".to_owned(),
+            Self::NoBpf => "BPF needs root".to_owned(),
+            Self::NoTypes => "this kernel does not show its types".to_owned(),
             Self::NoCompiler(error) => format!("no compiler: {error}"),
             Self::NoPeer(program) => format!("{program} is not installed"),
             Self::KernelLacks(what) => format!("this kernel has no {what}"),
@@ -47,11 +53,22 @@ impl NotRun {
 
 /// Whether BPF can be used here.
 pub fn may_use_bpf() -> Result<(), NotRun> {
-    if nix::unistd::geteuid().is_root() && Path::new("/sys/kernel/btf/vmlinux").exists() {
-        return Ok(());
-    }
-    not_run(&NotRun::NoBpf);
-    Err(NotRun::NoBpf)
+    let why = match (nix::unistd::geteuid().is_root(), Path::new(VMLINUX).exists()) {
+        (true, true) => return Ok(()),
+        (false, _) => NotRun::NoBpf,
+        (true, false) => NotRun::NoTypes,
+    };
+    not_run(&why);
+    Err(why)
+}
+
+/// The running kernel's types, or a skip.
+pub fn vmlinux() -> Option<Btf> {
+    let Ok(data) = std::fs::read(VMLINUX) else {
+        not_run(&NotRun::NoTypes);
+        return None;
+    };
+    Some(Btf::parse(BtfData::from(data)).unwrap())
 }
 
 /// Says aloud that a test did not run. `REQUIRE_BPF=1` makes that a failure, except for the reasons in `ALLOW_SKIP`.
