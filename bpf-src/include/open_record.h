@@ -52,7 +52,7 @@ struct open_event {
 
 _Static_assert(sizeof(struct open_event) == 104, "user space reads this layout");
 
-EVENT_RING(struct open_event, 4 << 20);
+EVENT_RING(struct open_event, 2 << 20);
 
 /* Sizes of the parts of data, bytes. */
 #define NAME_SIZE 4104 /* PATH_MAX, one byte to see that there are more, and up to a multiple of 8 */

@@ -69,6 +69,10 @@ pub fn attach_first(object: &mut Object, ways: &[Way<'_>]) -> Result<Attached> {
 fn attach_way(object: &mut Object, way: &Way<'_>) -> Result<Attached> {
     let mut attached =
         Attached { name: way.name.to_owned(), programs: Vec::new(), links: Vec::new(), refused: Vec::new() };
+    for name in way.programs {
+        let found = object.spec().programs.iter().find(|program| program.name == *name);
+        found.map_or(Ok(()), |program| attach::possible(&program.kind.target))?;
+    }
     // Load everything first: a program that does not load costs less to undo than one that is attached.
     for name in way.programs {
         attached.programs.push(object.load_program(name)?);

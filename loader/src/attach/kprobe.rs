@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::pmu::Pmu;
@@ -33,6 +34,7 @@ pub struct Place<'a> {
 /// # Errors
 /// `NotSupported` without kprobes; `NotFound` for no such symbol, or one that cannot be probed.
 pub fn attach(program: &Program, place: Place<'_>, options: AttachOptions) -> Result<Link> {
+    possible()?;
     let by_pmu = by_pmu(program, place, options);
     let refused = match by_pmu {
         Ok(link) => return Ok(link),
@@ -58,6 +60,15 @@ pub fn attach_syscall(
     let prefix = config::syscall_prefix().filter(|_| config::has_syscall_wrapper()).unwrap_or("__se_sys_");
     let symbol = format!("{prefix}{name}");
     attach(program, Place { symbol: &symbol, offset: 0, at_return }, options)
+}
+
+/// Whether this kernel has kprobes at all, as far as sysfs tells: then neither way works, and no program need be loaded.
+///
+/// # Errors
+/// `NotSupported`.
+pub(super) fn possible() -> Result<()> {
+    let told = Path::new("/sys/bus/event_source/devices").exists();
+    Pmu::read("kprobe").map(drop).or_else(|error| if told { Err(error) } else { Ok(()) })
 }
 
 fn no_symbol(place: Place<'_>) -> Error {

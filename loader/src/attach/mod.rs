@@ -168,6 +168,17 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         .with_context(|| format!("attach program `{}`", program.name()))
 }
 
+/// Asks, before a program for `target` is loaded, whether this kernel has what it would be attached to. Cheap, and no promise.
+///
+/// # Errors
+/// `NotSupported`.
+pub fn possible(target: &Target) -> Result<()> {
+    match target {
+        Target::Kprobe { .. } | Target::Syscall { .. } => kprobe::possible(),
+        _ => Ok(()),
+    }
+}
+
 /// Puts `program` on a perf event and starts it: by a link (5.15), or by ioctl (any kernel).
 fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result<Link> {
     // Any refusal means the old way: EINVAL where there are no such links, EPERM under some policies.

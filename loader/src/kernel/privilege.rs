@@ -8,7 +8,7 @@ use std::fs;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
 use crate::error::{Error, ErrorKind};
-use crate::spec::map::map_type;
+use crate::spec::map::{map_flag, map_type};
 use crate::sys::attr::MapCreate;
 use crate::sys::bpf;
 
@@ -92,20 +92,24 @@ fn lockdown() -> String {
 /// The limit on locked memory, when that is what stands in the way: the smallest map is allowed, one that is larger than
 /// the limit is not. Kernels from 5.11 on do not count maps, and allow both.
 fn memlock() -> Option<String> {
-    const LARGEST_TRIED: u64 = 16 << 20;
+    /// Larger limits are no obstacle to anybody.
+    const LARGEST_TRIED: u64 = 64 << 20;
+    const PAGE: u32 = 4096;
     let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
-    let allowed = |value_size: u32| {
+    // Charged in full when it is made, where there is a charge; else next to nothing is allocated.
+    let allowed = |value_size: u32, max_entries: u32| {
         let attr = MapCreate {
-            map_type: map_type::ARRAY,
+            map_type: map_type::HASH,
             key_size: 4,
             value_size,
-            max_entries: 1,
+            max_entries,
+            map_flags: map_flag::NO_PREALLOC,
             ..Default::default()
         };
         bpf::map_create(attr).is_ok()
     };
-    let above = u32::try_from(limit.checked_add(4096).filter(|size| *size <= LARGEST_TRIED)?).ok()?;
-    (allowed(8) && !allowed(above)).then(|| {
+    let above = u32::try_from(limit.min(LARGEST_TRIED) / u64::from(PAGE) + 1).ok()?;
+    (limit <= LARGEST_TRIED && allowed(8, 1) && !allowed(PAGE, above)).then(|| {
         format!(
             "not permitted: this kernel counts maps as locked memory, of which this process may have {} KiB, and it \
              lacks CAP_SYS_RESOURCE to raise that (raise it before: ulimit -l unlimited)",
