@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Bench;
 use crate::machine;
-use crate::process::Running;
+use crate::process::{Memory, Running};
 use crate::report::{Row, Target, Unit};
 use crate::sample::{Sample, Side, alternate};
 use crate::tools::{self, Tool};
@@ -33,10 +33,22 @@ fn live(bench: &Bench, tool: &Tool) -> Result<Life, String> {
     Ok(Life {
         start_ms: start.as_secs_f64() * 1e3,
         end_ms: end.as_secs_f64() * 1e3,
-        // No buffer was full at the start, so that its peak may count whole.
-        peak: early.peak.max(late.peak - late.buffers) / MEGABYTE,
+        peak: early_peak(tool, &early)?.max(late.peak - late.buffers) / MEGABYTE,
         anonymous: early.anonymous.max(late.anonymous) / MEGABYTE,
     })
+}
+
+/// The most that was resident until the header came. The perf buffers of peers are empty then and count nothing; our ring
+/// counts as soon as it is mapped, which is after the peak or is the peak, so that another start shows it with the smallest.
+fn early_peak(tool: &Tool, early: &Memory) -> Result<f64, String> {
+    if tool.name != "ours" {
+        return Ok(early.peak);
+    }
+    let small = tool.clone().with(&["--buffer-size", "4K"]);
+    let (running, _) = Running::on_terminal(small.command(), small.mark)?;
+    let peak = running.memory().peak;
+    running.stop()?;
+    Ok(peak)
 }
 
 /// What a tracer that does nothing would need: a process that prints its header and waits.
