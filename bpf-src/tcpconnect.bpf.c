@@ -82,7 +82,7 @@ ALWAYS_INLINE void count_connect(const struct tcp_event *event)
 	}
 }
 
-ALWAYS_INLINE void report(struct tcp_event *event, u32 result, s32 error)
+static __attribute__((noinline)) void report(struct tcp_event *event, u32 result, s32 error)
 {
 	event->result = result;
 	event->error = error;
@@ -122,8 +122,11 @@ ALWAYS_INLINE void note_begun(u32 begun)
 		call->begun = begun;
 }
 
-/* The remote end is what the caller asked for; the socket has the local one, as far as it is chosen. */
-ALWAYS_INLINE void fail_early(struct sock *sk, const u8 *address, s32 error)
+/*
+ * The remote end is what the caller asked for; the socket has the local one, as far as it is chosen. A function of its own,
+ * as so many programs need it.
+ */
+static __attribute__((noinline)) void fail_early(struct sock *sk, const u8 *address, s32 error)
 {
 	u16 family = *(const u16 *)address;
 	struct tcp_event event = {};
@@ -153,8 +156,7 @@ ALWAYS_INLINE void fail_early(struct sock *sk, const u8 *address, s32 error)
 		report(&event, RESULT_ERROR, error);
 }
 
-SEC("?fexit/tcp_v4_connect")
-int exit_v4_connect(const u64 *ctx)
+ALWAYS_INLINE void returned_v4(const u64 *ctx)
 {
 	/* arguments: the socket, the address in kernel memory, its length; then the return value */
 	struct sock *sk = (struct sock *)ctx[0];
@@ -163,24 +165,25 @@ int exit_v4_connect(const u64 *ctx)
 
 	/* An IPv6 socket comes here for a mapped address, and its own function reports the failure. */
 	if (ret >= 0 || core_get(sk, __sk_common.skc_family) != AF_INET)
-		return 0;
+		return;
 	bpf_probe_read_kernel(address, 16, (const void *)ctx[1]);
 	fail_early(sk, address, -ret);
-	return 0;
 }
 
-SEC("?fexit/tcp_v6_connect")
-int exit_v6_connect(const u64 *ctx)
+TWINS("?fexit/tcp_v4_connect", fail_v4, PAIR_CONNECT_V4, returned_v4(ctx), returned_v4(ctx))
+
+ALWAYS_INLINE void returned_v6(const u64 *ctx)
 {
 	u8 address[28] __attribute__((aligned(8))) = {};
 	s32 ret = (s32)ctx[3];
 
 	if (ret >= 0)
-		return 0;
+		return;
 	bpf_probe_read_kernel(address, sizeof(address), (const void *)ctx[1]);
 	fail_early((struct sock *)ctx[0], address, -ret);
-	return 0;
 }
+
+TWINS("?fexit/tcp_v6_connect", fail_v6, PAIR_CONNECT_V6, returned_v6(ctx), returned_v6(ctx))
 
 #define SOCKADDR_IN_SIZE 16
 #define SOCKADDR_IN6_SIZE 24 /* without the scope, which is optional */

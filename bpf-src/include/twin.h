@@ -20,7 +20,7 @@
 #include "helpers.h"
 
 /* The pairs of a program file. */
-enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIRS };
+enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIR_CONNECT_V4, PAIR_CONNECT_V6, PAIRS };
 
 struct pair_state {
 	u64 at_work; /* the first program */

@@ -66,7 +66,8 @@ const EARLY_FAILURES: Hook = Hook {
     ways: &[
         Way {
             name: "fexit/tcp_v4_connect, tcp_v6_connect",
-            programs: &["exit_v4_connect", "exit_v6_connect"],
+            // Of a trampoline's programs the one attached first comes last: see `bpf-src/include/twin.h`.
+            programs: &["fail_v4_2", "fail_v6_2", "fail_v4", "fail_v6"],
             optional: &[],
         },
         // Below, the exit first: an entry that is seen leaves something for its exit to take away.
