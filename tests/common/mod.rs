@@ -31,6 +31,12 @@ use std::time::Duration;
 /// milliseconds.
 pub(crate) const BOUND: Duration = Duration::from_secs(180);
 
+/// Whether everything takes a hundred times as long here, as in all guests of `make test-kernels`.
+pub(crate) fn emulated() -> bool {
+    std::env::var_os("TEST_KERNEL").is_some()
+        || std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"))
+}
+
 /// The executable of one of our tools.
 pub(crate) fn tool(name: &str) -> PathBuf {
     let beside =

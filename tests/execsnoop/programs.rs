@@ -16,7 +16,7 @@ use crate::common::role::{played, role};
 use crate::common::run::{run, run_ok, wait_bounded};
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::{Skip, or_skip, skip};
-use crate::common::{elf, tag};
+use crate::common::{elf, emulated, tag};
 use crate::{args_column, argv, drain, events_of, execsnoop, last_of, with_word};
 
 /// Whether the event is a success of the program, whichever way the kernel names it.
@@ -249,21 +249,26 @@ fn each_of_1009_execs_in_a_burst_is_shown_once_and_in_order() {
         run_true(["end-of-burst"]);
     });
     tracer.wait_word("end-of-burst");
-    let finished = tracer.stop().quiet();
-    let events = finished.events();
+    let finished = tracer.stop();
+    let (events, end) = (finished.events(), finished.records().pop().unwrap());
+    let lost = end["lost"].as_u64().unwrap();
+    // Where a program takes as long as a time slice, tasks may get between both of a pair (`bpf-src/include/twin.h`).
+    assert!(lost == 0 || emulated(), "{:?}", finished.stderr);
     for (count, word) in BURSTS.iter().zip(&words) {
         let seen: Vec<String> =
             with_word(&events, word).iter().map(|event| argv(event)[2].to_owned()).collect();
-        let expected: Vec<String> = (0..*count).map(|number| number.to_string()).collect();
+        let mut expected: Vec<String> = (0..*count).map(|number| number.to_string()).collect();
+        expected.retain(|number| seen.contains(number));
         assert_eq!(seen, expected);
     }
     // The four processes that made the bursts, and the one that says that it is over.
-    assert_eq!(events.len(), 1009 + 4 + 1);
-    let end = finished.records().pop().unwrap();
-    assert_eq!(
-        (&end["type"], &end["lost"], &end["events"]),
-        (&"end".into(), &0.into(), &events.len().into())
+    let all = 1009 + 4 + 1;
+    assert!(
+        events.len() <= all && all - events.len() <= usize::try_from(lost).unwrap(),
+        "{} of {all}, {lost} told as lost",
+        events.len()
     );
+    assert_eq!((&end["type"], &end["events"]), (&"end".into(), &events.len().into()));
 }
 
 #[test]

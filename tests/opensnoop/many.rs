@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::common::emulated;
 use crate::common::role::role;
 use crate::common::run::wait_bounded;
 use crate::common::sandbox::Sandbox;
@@ -28,12 +29,10 @@ pub(crate) fn play() -> bool {
     true
 }
 
-/// How many opens, and a buffer. Emulated machines, among them all guests of `make test-kernels`, take a hundred times as long for each; and a tool built without
+/// How many opens, and a buffer. Emulated machines take a hundred times as long for each; and a tool built without
 /// optimisation is slower than those who open, so its buffer has room for all of it.
 fn scale() -> (u64, &'static str) {
-    let emulated = std::env::var_os("TEST_KERNEL").is_some()
-        || fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
-    match (emulated, cfg!(debug_assertions)) {
+    match (emulated(), cfg!(debug_assertions)) {
         (true, _) => (30_011, "16M"),
         (false, true) => (1_000_003, "512M"),
         (false, false) => (1_000_003, "4M"),
