@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::BOUND;
 use super::run::{ended, wait_bounded};
+use super::{BOUND, emulated};
 
 /// The longest that a tracer may take to end. What is promised is 50 ms; a test is not a stopwatch.
 pub(crate) const END_BOUND: Duration = Duration::from_secs(20);
@@ -147,10 +147,14 @@ impl Finished {
         records
     }
 
-    /// Fails if an event was lost, or if anything at all was said on standard error.
+    /// Fails if an event was lost, or if anything at all was said on standard error. Where a program takes as long as a
+    /// time slice, what interrupts it may be told as lost, whether the filters wanted it or not: there, the events show.
     #[track_caller]
     pub(crate) fn quiet(self) -> Self {
-        assert_eq!(self.stderr, Vec::<String>::new());
+        let interrupted = |line: &&String| line.contains("(they interrupted the work on others)");
+        let unexpected: Vec<&String> =
+            self.stderr.iter().filter(|line| !(emulated() && interrupted(line))).collect();
+        assert_eq!(unexpected, Vec::<&String>::new());
         self
     }
 }
