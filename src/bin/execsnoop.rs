@@ -242,6 +242,7 @@ impl Tracer for Execsnoop {
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
         let size = self.options.args_size;
         spec.set_global("args_budget", size)?;
+        spec.set_global("fails_seen", self.options.fails)?;
         let cpus = u32::try_from(loader::kernel::cpu::possible()?).unwrap_or(u32::MAX);
         let scratch =
             spec.map_mut("scratch").ok_or_else(|| Error::invalid("the object has no map `scratch`"))?;

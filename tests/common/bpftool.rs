@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
+use super::BOUND;
 use super::run::run;
 use super::skip::Skip;
 
@@ -24,6 +26,19 @@ impl Bpftool {
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> String {
         run(Command::new(self.path).args(line.split_whitespace())).ok().to_owned()
+    }
+
+    /// All objects of a kind, as JSON. Asked again when one of them came or went meanwhile, which is an error for bpftool.
+    #[track_caller]
+    pub(crate) fn list(&self, kind: &str) -> String {
+        let ask = || run(Command::new(self.path).args(["-j", kind, "show"]));
+        let deadline = Instant::now() + BOUND;
+        loop {
+            let output = ask();
+            if output.code() == 0 || Instant::now() > deadline {
+                return output.ok().to_owned();
+            }
+        }
     }
 
     #[track_caller]

@@ -33,8 +33,7 @@ fn traces(sandbox: &Sandbox, bpftool: &Bpftool) -> Traces {
     let read = |name: &str| fs::read_to_string(format!("/sys/kernel/tracing/{name}")).unwrap_or_default();
     let mut objects = BTreeSet::new();
     for kind in ["prog", "map", "link"] {
-        let list: Value =
-            serde_json::from_str(&bpftool.run(&format!("-j {kind} show"))).unwrap_or(Value::Null);
+        let list: Value = serde_json::from_str(&bpftool.list(kind)).unwrap_or(Value::Null);
         let ids = list.as_array().into_iter().flatten().map(|object| object["id"].clone());
         objects.extend(ids.map(|id| format!("{kind} {id}")));
     }
