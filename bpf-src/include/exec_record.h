@@ -162,8 +162,6 @@ ALWAYS_INLINE bool append_component(struct exec_event *event, const u8 *name)
 	return true;
 }
 
-enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
-
 /* One step of the walk from the executable to the root. */
 VERIFIED_ALONE int append_step(u32 slot, u32 first)
 {
@@ -177,28 +175,6 @@ VERIFIED_ALONE int append_step(u32 slot, u32 first)
 	if (name && !append_component(&buffer->event, name))
 		return STEP_CUT;
 	return STEP_MORE;
-}
-
-/*
- * Loops are functions of their own: each way out of one is then two instructions for the verifier and not the rest of
- * the program. And a long loop is a loop of loops: the verifier's work is the sum of the rounds, not their product.
- */
-VERIFIED_ALONE int append_some(u32 slot, u32 first)
-{
-	int step = append_step(slot, first);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_step(slot, false);
-	return step;
-}
-
-VERIFIED_ALONE int append_all(u32 slot)
-{
-	int step = append_some(slot, true);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_some(slot, false);
-	return step;
 }
 
 /* Appends the path of a file. */

@@ -303,8 +303,6 @@ ALWAYS_INLINE bool append_component(struct open_event *event, const u8 *name)
 	return true;
 }
 
-enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
-
 VERIFIED_ALONE int append_step(u32 slot, u32 first)
 {
 	struct open_scratch *buffer = scratch_of(slot);
@@ -317,25 +315,6 @@ VERIFIED_ALONE int append_step(u32 slot, u32 first)
 	if (name && !append_component(&buffer->event, name))
 		return STEP_CUT;
 	return STEP_MORE;
-}
-
-/* Long loops are loops of loops: see bpf-src/README.md. */
-VERIFIED_ALONE int append_some(u32 slot, u32 first)
-{
-	int step = append_step(slot, first);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_step(slot, false);
-	return step;
-}
-
-VERIFIED_ALONE int append_all(u32 slot)
-{
-	int step = append_some(slot, true);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_some(slot, false);
-	return step;
 }
 
 #define AT_FDCWD (-100)

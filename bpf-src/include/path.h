@@ -78,4 +78,31 @@ ALWAYS_INLINE bool walk_up(struct path_walk *walk, const u8 **name, bool first)
 	return true;
 }
 
+enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
+
+/* One step of a walk to the root, in the buffer of this slot; `first` for the first. Each record header has its own. */
+VERIFIED_ALONE int append_step(u32 slot, u32 first);
+
+/*
+ * Loops are functions of their own: each way out of one is then two instructions for the verifier and not the rest of
+ * the program. And a long loop is a loop of loops: the verifier's work is the sum of the rounds, not their product.
+ */
+VERIFIED_ALONE int append_some(u32 slot, u32 first)
+{
+	int step = append_step(slot, first);
+
+	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
+		step = append_step(slot, false);
+	return step;
+}
+
+VERIFIED_ALONE int append_all(u32 slot)
+{
+	int step = append_some(slot, true);
+
+	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
+		step = append_some(slot, false);
+	return step;
+}
+
 #endif
