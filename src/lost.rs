@@ -28,8 +28,8 @@ pub struct Lost {
     pub records: u64,
     /// Things that could not be followed, because the table for them was full.
     pub untracked: u64,
-    /// What happened on a processor whose program (of a pair, both) was at work on something else just then and had been interrupted: the
-    /// kernel runs no program inside itself. Whether the filters wanted it, nobody knows. Counted from 5.12 on.
+    /// What happened on a processor whose program (of a pair, both) was at work on something else just then and had been
+    /// interrupted: the kernel runs no program inside itself. Whether the filters wanted it, nobody knows. Counted from 5.12 on.
     pub missed: u64,
 }
 
@@ -45,9 +45,7 @@ impl Counters {
         let (records, untracked) = (self.map.sum_percpu_u64(RECORD)?, self.map.sum_percpu_u64(STATE)?);
         Ok(Lost { records, untracked, missed })
     }
-}
 
-impl Counters {
     /// What the programs missed, but for what the second one of a pair saw instead.
     fn read_missed(&self) -> Result<u64> {
         // Asked first: both numbers only grow, and none is reported that was seen.
