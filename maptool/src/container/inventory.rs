@@ -163,7 +163,7 @@ impl Inventory {
         let hierarchy = Hierarchy::find().ok();
         for record in &answer.records {
             let socket_may = |running: &Running| match (record.engine, running.engine) {
-                (Some(Engine::Docker), Some(Engine::Kubernetes)) | (_, None) => true,
+                (_, Some(Engine::Kubernetes) | None) => true,
                 (told, known) => told == known,
             };
             if self.of_id(&record.id).is_none_or(socket_may) {
@@ -174,12 +174,17 @@ impl Inventory {
         self.index();
     }
 
-    /// Asks the engines, once, if one of them may know a name for the container with this id. Says whether it did.
+    /// Asks the engines, once, if one of them may know a name for the container that this is by its path. Says whether it
+    /// did.
     pub fn ask_for(&mut self, container: &Container) -> bool {
-        let may_know = |socket: &Socket| socket.may_have(Some(container.engine));
-        if self.of_id(&container.id).is_some_and(|known| !known.names.is_empty() || known.is_all) {
+        let at = self.entry(&container.id);
+        let Some(known) = self.running.get_mut(at) else { return false };
+        // As when the whole tree is looked at: what the path tells comes first.
+        known.engine = Some(container.engine);
+        if !known.names.is_empty() || !known.pod.name.is_empty() || known.is_all {
             return false;
         }
+        let may_know = |socket: &Socket| socket.may_have(Some(container.engine));
         let (asked, rest) = std::mem::take(&mut self.sockets).into_iter().partition(may_know);
         self.sockets = rest;
         let answer = sockets::ask(&asked, |_| false);

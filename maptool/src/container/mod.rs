@@ -11,7 +11,10 @@ use std::path::Path;
 use crate::identity::cgroup::{self, Location, Resolver};
 use crate::text;
 
+mod connection;
+mod cri;
 pub mod find;
+mod grpc;
 mod http;
 pub mod inventory;
 pub mod patterns;
