@@ -31,12 +31,12 @@ fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rerun-if-env-changed=LLVM_STRIP");
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-    let strip = env::var("LLVM_STRIP").unwrap_or_else(|_| strip_beside(&clang));
+    let strip_tool = env::var("LLVM_STRIP").unwrap_or_else(|_| strip_beside(&clang));
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     for name in program_files(source_dir)? {
         let object = out_dir.join(format!("{}.o", name.trim_end_matches(".c")));
         compile(&clang, source_dir, include_dir, &name, &object)?;
-        strip_dwarf(&strip, &object);
+        strip(&strip_tool, &object);
     }
     Ok(())
 }
@@ -113,10 +113,15 @@ fn strip_beside(clang: &str) -> String {
     if directory.is_empty() { strip } else { format!("{directory}/{strip}") }
 }
 
-/// Drops the DWARF sections and keeps BTF: two thirds of the object. Without the tool the object is only larger.
-fn strip_dwarf(strip: &str, object: &Path) {
+/// What of an object nobody reads who loads it: relocations of types (everything they point at is where it says), a table
+/// for linkers, the labels of jumps.
+const UNREAD: [&str; 9] = ["-R", ".rel.BTF", "-R", ".rel.BTF.ext", "-R", ".llvm_addrsig", "-w", "-N", "LBB*"];
+
+/// Drops that and the DWARF sections, and keeps BTF: half of the object is left. Without the
+/// tool it is only larger.
+fn strip(tool: &str, object: &Path) {
     let stripped = object.with_extension("stripped");
-    let done = Command::new(strip).arg("-g").arg("-o").arg(&stripped).arg(object).output();
+    let done = Command::new(tool).arg("-g").args(UNREAD).arg("-o").arg(&stripped).arg(object).output();
     if done.is_ok_and(|output| output.status.success()) {
         // A failed rename leaves the unstripped object, which is as good.
         let _ = fs::rename(&stripped, object);
