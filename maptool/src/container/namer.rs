@@ -2,7 +2,7 @@
 //!
 //! In: cgroup ids and pids; changes of the cgroup tree, what engines wrote down. Out: labels. A thread hears of new cgroups
 //! and looks for their names at once, because a short container's files are gone before a batch of events is printed. Where
-//! it cannot (Linux 5.17, CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH), names are looked for when an event asks. No engine is
+//! it cannot (what `follow` needs, and CAP_DAC_READ_SEARCH), names are looked for when an event asks. No engine is
 //! ever asked: a tracer does not wait for others.
 
 use std::collections::HashMap;

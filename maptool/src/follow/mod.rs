@@ -25,6 +25,7 @@ mod asker;
 mod early;
 mod rule;
 pub mod selector;
+mod traced;
 pub mod tree;
 
 use asker::Asker;
