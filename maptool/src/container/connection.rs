@@ -29,7 +29,10 @@ impl Problem {
     pub(super) fn of(doing: &str, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::wrong("does not answer in time"),
-            io::ErrorKind::UnexpectedEof => Self::wrong("ends its answer too soon"),
+            // A peer that goes while something for it is under way resets the connection.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Self::wrong("ends its answer too soon")
+            }
             _ => Self::wrong(format!("{doing}: {error}")),
         }
     }
