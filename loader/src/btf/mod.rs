@@ -217,6 +217,14 @@ impl Btf {
         })
     }
 
+    /// As [`Btf::types`], without those of the base.
+    pub fn own_types(&self) -> impl Iterator<Item = Result<Type<'_>>> {
+        (self.0.first_id..).map(TypeId).zip(self.walk(0)).map(|(id, step)| {
+            let Step { raw, tail, .. } = step?;
+            Ok(Type { btf: self, id, raw, tail })
+        })
+    }
+
     /// The bytes, without the NUL, of the string at a string offset.
     pub fn string_bytes(&self, offset: u32) -> Result<&[u8]> {
         let mut level = self;

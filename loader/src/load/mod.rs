@@ -231,7 +231,7 @@ fn attach_to<'a>(
             replaced.ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
         return Ok((replaced.function_id(name)?, Some(replaced.as_fd())));
     }
-    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, None)) };
+    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, types.loaded_for(&spec.kind)?)) };
     Ok((found.id.0, types.module_object(found)?))
 }
 

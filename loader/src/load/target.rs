@@ -39,6 +39,16 @@ struct KernelModule {
     object: Option<OwnedFd>,
 }
 
+impl KernelModule {
+    fn object(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.object.is_none() {
+            let object = modules::open_object(&self.name);
+            self.object = Some(object.with_context(|| format!("open the BTF of module `{}`", self.name))?);
+        }
+        self.object.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::invalid("a module without types"))
+    }
+}
+
 impl KernelTypes {
     /// Looks up all that any program of `spec` may ask for, in the running kernel and its modules or, if a file is given
     /// for the kernel, in the given files alone. Reads nothing if the object asks for nothing, so that such objects
@@ -47,7 +57,7 @@ impl KernelTypes {
         let Some(local) = &spec.btf else { return Ok(Self::default()) };
         let records: Vec<_> = spec.code().values().flat_map(|section| &section.ext.core).collect();
         let names = wanted_names(spec);
-        if records.is_empty() && names.is_empty() {
+        if records.is_empty() && names.is_empty() && !names_modules(spec) {
             return Ok(Self::default());
         }
         let kernel = kernel::btf::open(files.kernel.as_deref())?;
@@ -73,8 +83,7 @@ impl KernelTypes {
 
     /// Looks into modules only if the kernel itself lacks a name, or if a program says that it means a module's.
     fn add_loaded_modules(&mut self, spec: &ObjectSpec, kernel: &Btf) {
-        let named = spec.programs.iter().any(|program| target_module(&program.kind).is_some_and(is_module));
-        if !named && !self.resolver.as_ref().is_some_and(CoreResolver::lacks_names) {
+        if !names_modules(spec) && !self.resolver.as_ref().is_some_and(CoreResolver::lacks_names) {
             return;
         }
         for module in modules::all(kernel) {
@@ -97,13 +106,22 @@ impl KernelTypes {
     /// The BTF object of the module that has a type; none for the kernel itself. Needs `CAP_SYS_ADMIN`.
     pub fn module_object(&mut self, found: KernelType) -> Result<Option<BorrowedFd<'_>>> {
         let module = found.blob.checked_sub(1).and_then(|number| self.modules.get_mut(number));
-        let Some(module) = module else { return Ok(None) };
-        if module.object.is_none() {
-            let object = modules::open_object(&module.name);
-            module.object =
-                Some(object.with_context(|| format!("open the BTF of module `{}`", module.name))?);
+        module.map(KernelModule::object).transpose()
+    }
+
+    /// The BTF object of the module that programs of that kind must be loaded for, although they have no target yet.
+    ///
+    /// # Errors
+    /// `NotFound` when no such module is loaded.
+    pub fn loaded_for(&mut self, kind: &ProgramKind) -> Result<Option<BorrowedFd<'_>>> {
+        let Target::Functions { module: Some(name), .. } = &kind.target else { return Ok(None) };
+        if !is_module(name) {
+            return Ok(None);
         }
-        Ok(module.object.as_ref().map(AsFd::as_fd))
+        let module = self.modules.iter_mut().find(|module| module.name == *name);
+        let module =
+            module.ok_or_else(|| Error::not_found(format!("no module `{name}` with types is loaded")))?;
+        module.object().map(Some)
     }
 
     /// The attach target of a program of that kind; none if its kind has no target among the kernel's types.
@@ -140,9 +158,13 @@ fn module_name(path: &Path) -> String {
 /// Where a program says that its function is.
 fn target_module(kind: &ProgramKind) -> Option<&str> {
     match &kind.target {
-        Target::Function { module, .. } => module.as_deref(),
+        Target::Function { module, .. } | Target::Functions { module, .. } => module.as_deref(),
         _ => None,
     }
+}
+
+fn names_modules(spec: &ObjectSpec) -> bool {
+    spec.programs.iter().any(|program| target_module(&program.kind).is_some_and(is_module))
 }
 
 /// The kernel itself may be named, too.
