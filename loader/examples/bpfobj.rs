@@ -113,6 +113,9 @@ struct LoadArgs {
     object: PathBuf,
     #[command(flatten)]
     types: TypesArgs,
+    /// Use the token of this bpffs in the place of privileges
+    #[arg(long, value_name = "DIR")]
+    token: Option<PathBuf>,
     /// Set a global variable (repeatable): a number, true/false, "text", or hex:BYTES
     #[arg(long, value_name = "VAR=VALUE", value_parser = values::parse_assignment)]
     set: Vec<values::Assignment>,

@@ -50,6 +50,19 @@ pub struct MapConfig<'a> {
     pub btf: Option<MapBtf<'a>>,
     /// Template of the inner maps, for maps of maps.
     pub inner: Option<BorrowedFd<'a>>,
+    /// For struct_ops: the type of the value, which is the kernel's or a module's.
+    pub kernel_value: Option<KernelValue<'a>>,
+    /// A token that stands for the privilege (6.9).
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+/// A type of the kernel as the value of a map.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelValue<'a> {
+    /// Its id.
+    pub type_id: u32,
+    /// The BTF object of the module that has it; none for the kernel itself.
+    pub module: Option<BorrowedFd<'a>>,
 }
 
 /// Types of a map's key and value.
@@ -134,12 +147,15 @@ impl Map {
     /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, or `Io` with `EINVAL` for numbers
     /// that the kernel does not accept.
     pub fn create(config: &MapConfig<'_>) -> Result<Self> {
+        let module = config.kernel_value.and_then(|value| value.module);
+        let flags =
+            module.map_or(0, |_| map_flag::VTYPE_BTF_OBJ_FD) | config.token.map_or(0, |_| map_flag::TOKEN_FD);
         let attr = attr::MapCreate {
             map_type: config.map_type,
             key_size: config.key_size,
             value_size: config.value_size,
             max_entries: config.max_entries,
-            map_flags: config.map_flags,
+            map_flags: config.map_flags | flags,
             inner_map_fd: config.inner.map_or(0, bpf::fd_u32),
             numa_node: config.numa_node,
             map_name: object_name(&config.name),
@@ -147,6 +163,9 @@ impl Map {
             btf_key_type_id: config.btf.map_or(0, |btf| btf.key_type_id),
             btf_value_type_id: config.btf.map_or(0, |btf| btf.value_type_id),
             map_extra: config.map_extra,
+            btf_vmlinux_value_type_id: config.kernel_value.map_or(0, |value| value.type_id),
+            value_type_btf_obj_fd: module.map_or(0, bpf::fd_u32),
+            map_token_fd: config.token.map_or(0, bpf::fd_u32),
             ..Default::default()
         };
         let mut created = bpf::map_create(attr);

@@ -40,6 +40,8 @@ pub struct ProgramConfig<'a> {
     pub kernel_version: u32,
     /// The object's BTF with the function and line records, when it could be loaded.
     pub debug_info: Option<ProgramBtf<'a>>,
+    /// A token that stands for the privilege (6.9).
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> ProgramConfig<'a> {
@@ -55,6 +57,7 @@ impl<'a> ProgramConfig<'a> {
             modules: &[],
             kernel_version: 0,
             debug_info: None,
+            token: None,
         }
     }
 }
@@ -233,12 +236,14 @@ fn numbers(config: &ProgramConfig<'_>) -> attr::ProgLoad {
         prog_type: config.kind.program_type,
         kern_version: config.kernel_version,
         prog_flags: flag(config.kind.sleepable, uapi::F_SLEEPABLE)
-            | flag(config.kind.xdp_frags, uapi::F_XDP_HAS_FRAGS),
+            | flag(config.kind.xdp_frags, uapi::F_XDP_HAS_FRAGS)
+            | flag(config.token.is_some(), uapi::F_TOKEN_FD),
         prog_name: object_name(config.name),
         expected_attach_type: config.kind.attach_type,
         prog_btf_fd: config.debug_info.map_or(0, |info| bpf::fd_u32(info.fd)),
         attach_btf_id: config.attach_btf_id,
         attach_btf_obj_fd: config.attach_target.map_or(0, bpf::fd_u32),
+        prog_token_fd: config.token.map_or(0, bpf::fd_u32),
         ..Default::default()
     }
 }

@@ -59,7 +59,9 @@ pub(crate) fn create(mut spec: ObjectSpec, args: &LoadArgs, pin: Option<&Path>) 
     }
     let pin_root = pin.map(Path::to_path_buf);
     let TargetFiles { kernel: btf, modules: module_btf } = args.types.files();
-    let options = LoadOptions { btf, module_btf, pin_root, skip_failed_maps: true, ..LoadOptions::default() };
+    let token = args.token.clone();
+    let options =
+        LoadOptions { btf, module_btf, pin_root, token, skip_failed_maps: true, ..LoadOptions::default() };
     Object::create(spec, options).with_context(|| format!("object `{}`", args.object.display()))
 }
 

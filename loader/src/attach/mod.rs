@@ -13,6 +13,7 @@ pub mod kprobe;
 pub mod kprobe_multi;
 mod pmu;
 pub mod raw_tracepoint;
+pub mod struct_ops;
 pub mod tracepoint;
 pub mod tracing;
 pub mod tracing_multi;
@@ -28,7 +29,7 @@ use crate::kernel::privilege::{self, Need};
 use crate::kernel::tracefs::DynamicEvent;
 use crate::program::Program;
 use crate::section::Target;
-use crate::sys::{bpf, perf, process};
+use crate::sys::{bpf, link, perf, process};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,11 +51,13 @@ pub struct Link {
     /// The definition of that event in tracefs, if it is ours. Taken out after the event is closed: fields are dropped
     /// in this order.
     defined: Option<DynamicEvent>,
+    /// A struct_ops without a link.
+    registered: Option<struct_ops::Registered>,
 }
 
 impl Link {
     fn from_link(link: OwnedFd) -> Self {
-        Self { link: Some(link), event: None, defined: None }
+        Self { link: Some(link), event: None, defined: None, registered: None }
     }
 
     fn keeping(self, defined: DynamicEvent) -> Self {
@@ -85,6 +88,7 @@ impl Link {
         drop(self.link);
         drop(self.event);
         drop(self.defined);
+        drop(self.registered);
     }
 
     /// Gives up links for good at the end of a process that is about to exit. Fast ones are detached now. Slow
@@ -164,6 +168,10 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         Target::UprobeMulti { path, pattern, at_return } => {
             uprobe::attach_multi(program, path, pattern, *at_return, options)
         }
+        Target::StructOps { .. } => {
+            let why = "a function of a struct_ops is attached together with the others of it";
+            Err(Error::new(ErrorKind::Incompatible, why))
+        }
         Target::Missing => Err(Error::invalid("its section name does not say where")),
         _ => Err(Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")),
     };
@@ -186,7 +194,7 @@ pub fn possible(target: &Target) -> Result<()> {
 /// Puts `program` on a perf event and starts it: by a link (5.15), or by ioctl (any kernel).
 fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result<Link> {
     // Any refusal means the old way: EINVAL where there are no such links, EPERM under some policies.
-    let link = bpf::link_create_perf(program.as_fd(), event.as_fd(), options.cookie).ok();
+    let link = link::link_create_perf(program.as_fd(), event.as_fd(), options.cookie).ok();
     if link.is_none() {
         if options.cookie != 0 {
             return Err(Error::not_supported("cookie for perf events", "5.15"));
@@ -194,5 +202,5 @@ fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result
         perf::set_bpf(event.as_fd(), program.as_fd())?;
     }
     perf::enable(event.as_fd())?;
-    Ok(Link { link, event: Some(event), defined: None })
+    Ok(Link { link, event: Some(event), defined: None, registered: None })
 }
