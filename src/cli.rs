@@ -34,7 +34,7 @@ pub struct Common {
     /// Show the user id
     #[arg(long, help_heading = COLUMNS)]
     pub print_uid: bool,
-    /// Show the container: engine and name or id where they can be told, else the cgroup
+    /// Show the container by its engine and name, or id where no name is known; else the unit or cgroup
     #[arg(long, help_heading = COLUMNS)]
     pub containers: bool,
     /// Print JSON, one object per line, with all ids and exact times, instead of a table
@@ -56,6 +56,9 @@ pub struct Common {
     /// Only tasks in this cgroup v2 directory and everything below it
     #[arg(long, value_name = "PATH", help_heading = FILTERS)]
     pub cgroup: Option<PathBuf>,
+    /// Only tasks in this running container: its name, the beginning of its id, or ENGINE://ID
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cgroup", "mntnsmap"], help_heading = FILTERS)]
+    pub container: Option<String>,
 
     /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = RUN)]
@@ -97,6 +100,9 @@ impl Common {
             if let Some(path) = path {
                 filters.text(key, path.as_os_str().as_bytes());
             }
+        }
+        if let Some(name) = &self.container {
+            filters.text("container", name.as_bytes());
         }
     }
 }

@@ -10,7 +10,11 @@ use std::path::Path;
 use loader::map::Map;
 use loader::spec::ObjectSpec;
 use loader::{ErrorKind, Result};
-use nsmap::set::{Kind, Set};
+use nsmap::container::find;
+use nsmap::container::inventory::Inventory;
+use nsmap::identity::cgroup::ROOT_ID;
+use nsmap::identity::mntns;
+use nsmap::set::{Kind, NewSet, Set};
 
 use crate::message::Failure;
 
@@ -65,6 +69,25 @@ impl Sets {
             cgroup: open(cgroup, Kind::Cgroup, "--kind cgroup ")?,
             mntns: open(mntns, Kind::Mntns, "")?,
         })
+    }
+
+    /// Adds the restriction to a running container: to the cgroup that is its own, with what is below; where it has none
+    /// (cgroup v1), to its mount namespace.
+    pub fn add_container(&mut self, name: &str, filter: &mut TaskFilter) -> Result<(), Failure> {
+        let containers = Inventory::of_files();
+        let found = find::container(&containers, name)
+            .map_err(|error| Failure::from(error).hint("see: nsmap containers"))?;
+        if let Some(id) = found.cgroup.filter(|&id| id != ROOT_ID) {
+            filter.subtree = Some(id);
+            return Ok(());
+        }
+        let gone = || loader::Error::not_found(format!("container `{}` has no process", found.name()));
+        let namespace = mntns::of_process(found.first_pid().ok_or_else(gone)?)?;
+        let new = NewSet { kind: Kind::Mntns, entries: 1, name: Kind::Mntns.default_map_name(), mode: 0 };
+        let set = Set::create_unpinned(&new)?;
+        set.insert(&namespace.member())?;
+        self.mntns = Some(set);
+        Ok(())
     }
 
     /// Turns the filters on in the object, and adds the maps that take the place of its own.

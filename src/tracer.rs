@@ -213,7 +213,10 @@ fn start_command(line: &[OsString], object: &Object) -> Result<Traced, Failure> 
 fn load<T: Tracer>(tracer: &T, common: &Common, messages: Messages) -> Result<Object, Failure> {
     let mut filter = common.task_filter();
     tracer.restrict(&mut filter);
-    let sets = Sets::open(common.cgroupmap.as_deref(), common.mntnsmap.as_deref())?;
+    let mut sets = Sets::open(common.cgroupmap.as_deref(), common.mntnsmap.as_deref())?;
+    if let Some(name) = &common.container {
+        sets.add_container(name, &mut filter)?;
+    }
     if let Some(path) = &common.cgroup {
         filter.subtree = Some(nsmap::identity::cgroup::id_of_path(path)?);
     }

@@ -2,9 +2,11 @@
 //! kernel runs them; how many the verifier walks through; the system calls of a start; instructions of our own code for an
 //! event and for the kernel's types.
 //!
-//! The bounds leave a quarter of room over what was counted, of the verifier's steps twice as much, so that compilers and
-//! kernels may differ. A change that needs more raises the bound here, and its commit says what it was worth. A program without a line in [`KNOWN`] has to keep
-//! within [`ANY`]. How fast all of it is, `make bench` measures.
+//! The tables say what was counted. What a compiler made may be a tenth more, what a kernel or a library did a seventh: a
+//! fifth more is always noticed. What a kernel does differs between kernels by more than that, so that these bounds hold on
+//! the kernel of [`REFERENCE`] and much wider ones elsewhere. A change that needs more counts again (`cargo test --test
+//! budget -- --nocapture` prints all numbers), and its commit says what it was worth; so does one that needs much less, or
+//! the bound is no longer near. How fast all of it is, `make bench` measures.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,6 +30,23 @@ use loader::linker;
 use loader::load::{LoadOptions, Object};
 use loader::spec::ObjectSpec;
 
+/// The release of the kernel that the tables were counted on begins with this.
+const REFERENCE: &str = "6.18.";
+
+fn on_the_reference() -> bool {
+    nix::sys::utsname::uname().is_ok_and(|names| names.release().to_string_lossy().starts_with(REFERENCE))
+}
+
+/// What was counted, and a tenth for other compilers.
+fn compiled(counted: usize) -> usize {
+    counted + counted / 10
+}
+
+/// What was counted, and a seventh for other builds of the kernel and of libraries.
+fn done(counted: usize) -> usize {
+    counted + counted / 7
+}
+
 /// What a program may have.
 #[derive(Clone, Copy)]
 struct Budget {
@@ -39,54 +58,81 @@ struct Budget {
     verified: usize,
 }
 
-/// For programs that are not known.
-const ANY: Budget = Budget { linked: 2000, translated: 2000, verified: 100_000 };
+/// For programs without a line, and for what was not counted.
+const ANY: Budget = Budget { linked: 2000, translated: 2000, verified: 20_000 };
 
-/// Tracer and program; instructions in the object and in the kernel, steps of the verifier (what another kernel keeps of a
-/// program, and how often its verifier walks through a piece, differs more than what clang makes of it).
+/// Tracer and program; instructions in the object and in the kernel, steps of the verifier. 0: cannot be loaded there.
 #[rustfmt::skip] // a table
-const KNOWN: &[(&str, [usize; 3])] = &[
-    ("execsnoop enter_execve", [360, 360, 1_000]),
-    ("execsnoop enter_execveat", [360, 360, 1_000]),
-    ("execsnoop exit_execve", [1_120, 1_120, 11_740]),
-    ("execsnoop exit_execveat", [1_120, 1_120, 11_740]),
-    ("execsnoop process_exec", [1_130, 1_130, 4_840]),
-    ("opensnoop enter_creat", [410, 410, 1_000]),
-    ("opensnoop enter_open", [420, 420, 1_000]),
-    ("opensnoop enter_openat", [420, 420, 1_000]),
-    ("opensnoop enter_openat2", [420, 420, 1_000]),
-    ("opensnoop exit_openat2", [1_110, 1_110, 20_000]),
-    ("opensnoop exit_syscall", [1_950, 1_950, 2_540]),
-    ("opensnoop leave_creat", [1_100, 1_100, 1_000]),
-    ("opensnoop leave_open", [1_100, 1_100, 1_000]),
-    ("opensnoop leave_openat", [1_100, 1_100, 1_000]),
-    ("opensnoop leave_openat2", [1_100, 1_100, 1_000]),
-    ("opensnoop ring_enter", [490, 490, 20_000]),
-    ("opensnoop ring_exit", [1_070, 1_070, 20_000]),
-    ("opensnoop tree_exit", [40, 40, 1_000]),
-    ("opensnoop tree_fork", [70, 80, 1_000]),
-    ("tcpaccept exit_accept", [730, 730, 1_340]),
-    ("tcpaccept exit_accept4", [730, 730, 1_340]),
-    ("tcpaccept exit_csk_accept", [640, 640, 20_000]),
-    ("tcpconnect enter_connect", [530, 530, 1_000]),
-    ("tcpconnect exit_connect", [880, 880, 1_520]),
-    ("tcpconnect fail_v4", [910, 910, 20_000]),
-    ("tcpconnect fail_v4_2", [910, 910, 20_000]),
-    ("tcpconnect fail_v6", [910, 910, 20_000]),
-    ("tcpconnect fail_v6_2", [910, 910, 20_000]),
-    ("tcpconnect retransmit", [600, 600, 1_000]),
-    ("tcpconnect set_state", [1_440, 1_440, 4_120]),
-    ("tcptracer exit_accept", [1_410, 1_410, 3_160]),
-    ("tcptracer exit_accept4", [1_410, 1_410, 3_160]),
-    ("tcptracer exit_csk_accept", [1_330, 1_330, 20_000]),
-    ("tcptracer set_state", [2_400, 2_400, 6_200]),
+const COUNTED: &[(&str, [usize; 3])] = &[
+    ("execsnoop enter_execve", [305, 121, 115]),
+    ("execsnoop enter_execveat", [307, 123, 117]),
+    ("execsnoop exit_execve", [925, 784, 4715]),
+    ("execsnoop exit_execveat", [925, 784, 4715]),
+    ("execsnoop process_exec", [969, 837, 2071]),
+    ("execsnoop process_exec_2", [974, 842, 2055]),
+    ("opensnoop enter_creat", [418, 151, 146]),
+    ("opensnoop enter_open", [428, 161, 164]),
+    ("opensnoop enter_openat", [428, 161, 164]),
+    ("opensnoop enter_openat2", [416, 148, 143]),
+    ("opensnoop exit_openat2", [985, 0, 0]),
+    ("opensnoop exit_openat2_2", [982, 0, 0]),
+    ("opensnoop exit_syscall", [1634, 736, 1445]),
+    ("opensnoop leave_creat", [927, 316, 504]),
+    ("opensnoop leave_open", [927, 316, 504]),
+    ("opensnoop leave_openat", [927, 316, 504]),
+    ("opensnoop leave_openat2", [942, 330, 569]),
+    ("opensnoop ring_enter", [412, 0, 0]),
+    ("opensnoop ring_exit", [873, 0, 0]),
+    ("opensnoop tree_exit", [31, 31, 31]),
+    ("opensnoop tree_fork", [49, 59, 49]),
+    ("tcpaccept accept_sockcall", [607, 407, 529]),
+    ("tcpaccept call_graft", [526, 326, 440]),
+    ("tcpaccept enter_graft", [550, 0, 0]),
+    ("tcpaccept enter_graft_2", [553, 0, 0]),
+    ("tcpaccept exit_accept", [600, 400, 520]),
+    ("tcpaccept exit_accept4", [600, 400, 520]),
+    ("tcpaccept exit_csk_accept", [532, 0, 0]),
+    ("tcpaccept ret_csk_accept", [526, 326, 440]),
+    ("tcpconnect call_v4_connect", [320, 136, 132]),
+    ("tcpconnect call_v6_connect", [320, 136, 132]),
+    ("tcpconnect enter_connect", [442, 258, 292]),
+    ("tcpconnect enter_sockcall", [450, 266, 302]),
+    ("tcpconnect exit_connect", [786, 507, 654]),
+    ("tcpconnect exit_receiving", [1296, 956, 2282]),
+    ("tcpconnect exit_recv_inet", [619, 0, 0]),
+    ("tcpconnect exit_recv_inet6", [619, 0, 0]),
+    ("tcpconnect exit_sockcall", [786, 507, 654]),
+    ("tcpconnect fail_v4", [804, 0, 0]),
+    ("tcpconnect fail_v4_2", [807, 0, 0]),
+    ("tcpconnect fail_v6", [794, 0, 0]),
+    ("tcpconnect fail_v6_2", [797, 0, 0]),
+    ("tcpconnect ret_v4_connect", [801, 524, 668]),
+    ("tcpconnect ret_v6_connect", [801, 524, 668]),
+    ("tcpconnect retransmit", [536, 288, 321]),
+    ("tcpconnect set_state", [1150, 841, 1794]),
+    ("tcpconnect set_state_2", [1147, 838, 1668]),
+    ("tcptracer accept_sockcall", [1163, 882, 1294]),
+    ("tcptracer call_graft", [1082, 801, 1205]),
+    ("tcptracer enter_graft", [1106, 0, 0]),
+    ("tcptracer enter_graft_2", [1109, 0, 0]),
+    ("tcptracer exit_accept", [1156, 875, 1285]),
+    ("tcptracer exit_accept4", [1156, 875, 1285]),
+    ("tcptracer exit_csk_accept", [1088, 0, 0]),
+    ("tcptracer ret_csk_accept", [1082, 801, 1205]),
+    ("tcptracer set_state", [1972, 1604, 2502]),
+    ("tcptracer set_state_2", [1973, 1605, 2526]),
 ];
 
 fn budget(name: &str) -> Budget {
-    // The second program of a pair does what the first one does.
-    let name = name.strip_suffix("_2").unwrap_or(name);
-    let known = KNOWN.iter().find(|(known, _)| *known == name);
-    known.map_or(ANY, |&(_, [linked, translated, verified])| Budget { linked, translated, verified })
+    let Some(&(_, [linked, translated, verified])) = COUNTED.iter().find(|(known, _)| *known == name) else {
+        return ANY;
+    };
+    let linked = compiled(linked);
+    if translated == 0 || !on_the_reference() {
+        // Nowhere is more left than there was, but for what the kernel puts in the place of some calls.
+        return Budget { linked, translated: done(linked), ..ANY };
+    }
+    Budget { linked, translated: done(translated), verified: done(verified) }
 }
 
 /// The compiled objects, which the build script leaves beside each other: tracer and bytes.
@@ -147,7 +193,10 @@ fn what_the_kernel_makes_of_each_program_keeps_within_its_budget() {
 
 /// System calls from the first to the one that prints the header. Half are the C library's and Rust's own; where fexit hooks
 /// are refused, to be refused kprobes and kretprobes as well takes 25 each.
-const START_CALLS: usize = 350;
+const START_CALLS: &[(&str, usize)] =
+    &[("execsnoop", 189), ("opensnoop", 220), ("tcpaccept", 307), ("tcpconnect", 330), ("tcptracer", 320)];
+/// On other kernels, and of other tracers.
+const ANY_START_CALLS: usize = 350;
 
 fn strace() -> Result<PathBuf, Skip> {
     let path = PathBuf::from("/usr/bin/strace");
@@ -179,9 +228,11 @@ fn a_start_takes_no_more_system_calls_than_its_budget() {
     for (tracer, _) in objects() {
         let calls = start_calls(&sandbox, &strace, &tracer);
         println!("{tracer}: {} system calls", calls.len());
+        let counted = START_CALLS.iter().find(|(known, _)| *known == tracer && on_the_reference());
+        let most = counted.map_or(ANY_START_CALLS, |(_, counted)| done(*counted));
         assert!(
-            calls.len() <= START_CALLS,
-            "{tracer} starts with {} system calls, {START_CALLS} allowed:\n{}",
+            calls.len() <= most,
+            "{tracer} starts with {} system calls, {most} allowed:\n{}",
             calls.len(),
             calls.join("\n")
         );
@@ -189,14 +240,14 @@ fn a_start_takes_no_more_system_calls_than_its_budget() {
 }
 
 /// Instructions of our own code, as a build for tests has it, under callgrind: for an event that is decoded and formatted,
-/// and for a byte of the kernel's types in the one pass over them.
-const EVENT: &[(&str, &str, u64)] = &[
-    ("execsnoop", "table", 38_000),
-    ("execsnoop", "json", 80_000),
-    ("opensnoop", "table", 28_000),
-    ("opensnoop", "json", 68_000),
+/// and for 1000 bytes of the kernel's types in the one pass over them.
+const EVENT: &[(&str, &str, usize)] = &[
+    ("execsnoop", "table", 27_800),
+    ("execsnoop", "json", 58_500),
+    ("opensnoop", "table", 19_900),
+    ("opensnoop", "json", 50_300),
 ];
-const BYTE_OF_TYPES: u64 = 65;
+const TYPES: usize = 41_600;
 const VALGRIND: &str = "/usr/bin/valgrind";
 
 /// The measuring program of `tests/bench`. Cargo builds the examples of a package along with all of its tests only; and
@@ -212,7 +263,7 @@ fn measure(sandbox: &Sandbox) -> PathBuf {
 }
 
 /// Instructions of a run.
-fn instructions(measure: &Path, args: &[&str]) -> u64 {
+fn instructions(measure: &Path, args: &[&str]) -> usize {
     let mut command = Command::new(VALGRIND);
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(measure).args(args);
     let output = common::run::run(&mut command);
@@ -223,8 +274,8 @@ fn instructions(measure: &Path, args: &[&str]) -> u64 {
 }
 
 /// Instructions for each of `more` repetitions, without those of a start.
-fn each(measure: &Path, args: &[&str], more: u64) -> u64 {
-    let run = |count: u64| instructions(measure, &[args, &[&count.to_string()]].concat());
+fn each(measure: &Path, args: &[&str], more: usize) -> usize {
+    let run = |count: usize| instructions(measure, &[args, &[&count.to_string()]].concat());
     run(1 + more).saturating_sub(run(1)) / more
 }
 
@@ -236,14 +287,21 @@ fn our_own_code_takes_no_more_instructions_than_its_budget() {
     }
     let measure = measure(&sandbox);
     let mut complaints = Vec::new();
-    for &(tracer, format, most) in EVENT {
+    for &(tracer, format, counted) in EVENT {
         let file = sandbox.path(&format!("{tracer}.record")).display().to_string();
         common::run::run_ok(Command::new(&measure).args(["capture", tracer, &file]));
         let found = each(&measure, &["replay", tracer, &file, format], 101);
-        over(&mut complaints, &format!("{tracer} {format}"), "instructions for an event", found, most);
+        over(
+            &mut complaints,
+            &format!("{tracer} {format}"),
+            "instructions for an event",
+            found,
+            done(counted),
+        );
     }
     let bytes = fs::metadata("/sys/kernel/btf/vmlinux").unwrap().len();
-    let found = each(&measure, &["types"], 1);
-    over(&mut complaints, "types of the kernel", "instructions", found, bytes * BYTE_OF_TYPES);
+    let bytes = usize::try_from(bytes).unwrap();
+    let found = each(&measure, &["types"], 1) / (bytes / 1000);
+    over(&mut complaints, "types of the kernel", "instructions for 1000 bytes", found, done(TYPES));
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }

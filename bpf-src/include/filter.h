@@ -48,6 +48,9 @@ struct {
 
 #define SUBTREE_BIT 1
 
+/* Tracing programs may use it since 5.14, which nothing tells; the next kernel brought task_pt_regs. */
+#define HAS_ANCESTOR_HELPER core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)
+
 /* Values are integers in host byte order, whatever their size; one too small to hold a flag or an id says nothing. */
 ALWAYS_INLINE u64 set_value(const void *value, u32 size)
 {
@@ -77,28 +80,38 @@ ALWAYS_INLINE u64 ancestor_id(struct cgroup *cgroup, u32 level)
 }
 
 enum ancestor_question { IS_SUBTREE_IN_SET, IS_SUBTREE_ID };
+enum ancestor_answer { ANCESTOR_NO, ANCESTOR_YES, ANCESTOR_NONE };
+
+/* In place of an address: the cgroup of the current task, of which the kernel tells ancestors at the price of a call. */
+#define OF_CURRENT_TASK 1
 
 /* Answers the question about one ancestor of the cgroup at this address. */
 VERIFIED_ALONE int ask_ancestor(u64 cgroup, u32 level, u32 question)
 {
-	u64 id = ancestor_id((struct cgroup *)cgroup, level);
 	const void *value;
+	u64 id;
 
+	if (cgroup == OF_CURRENT_TASK && HAS_ANCESTOR_HELPER)
+		id = bpf_get_current_ancestor_cgroup_id((s32)level);
+	else
+		id = ancestor_id((struct cgroup *)cgroup, level);
+	if (!id)
+		return ANCESTOR_NONE;
 	if (question == IS_SUBTREE_ID)
-		return id == subtree_id;
+		return id == subtree_id ? ANCESTOR_YES : ANCESTOR_NO;
 	value = bpf_map_lookup_elem(&cgroup_set, &id);
-	return value && (set_value(value, cgroup_value_size) & SUBTREE_BIT);
+	return value && (set_value(value, cgroup_value_size) & SUBTREE_BIT) ? ANCESTOR_YES : ANCESTOR_NO;
 }
 
-/* 1 if the answer is yes for one of the cgroups above the one at this address, from the root down. */
+/* Whether the answer is yes for one of the cgroups above the one at this address, from the root down. */
 VERIFIED_ALONE int any_ancestor(u64 cgroup, u32 question)
 {
-	s32 own_level = core_get((struct cgroup *)cgroup, level);
-	int yes = 0;
+	s32 levels = cgroup == OF_CURRENT_TASK ? MAX_CGROUP_LEVELS : core_get((struct cgroup *)cgroup, level);
+	int answer = ANCESTOR_NO;
 
-	for (s32 level = 0; level < MAX_CGROUP_LEVELS && level < own_level && !yes; level++)
-		yes = ask_ancestor(cgroup, (u32)level, question);
-	return yes;
+	for (s32 level = 0; level < MAX_CGROUP_LEVELS && level < levels && answer == ANCESTOR_NO; level++)
+		answer = ask_ancestor(cgroup, (u32)level, question);
+	return answer == ANCESTOR_YES;
 }
 
 /* The address of the current task's cgroup in the v2 hierarchy. */
@@ -188,7 +201,7 @@ ALWAYS_INLINE bool wanted(struct event_header *who)
 	if (!mntns_wanted(who))
 		return false;
 	who->cgroup_id = bpf_get_current_cgroup_id();
-	return cgroup_wanted(who->cgroup_id, current_cgroup());
+	return cgroup_wanted(who->cgroup_id, HAS_ANCESTOR_HELPER ? OF_CURRENT_TASK : current_cgroup());
 }
 
 /*

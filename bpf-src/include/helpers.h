@@ -65,6 +65,8 @@ static long (*const bpf_get_current_comm)(void *buf, u32 size) = (void *)16;
 static u64 (*const bpf_get_current_task)(void) = (void *)35;
 /* 4.18: kernfs id of the task's cgroup in the v2 hierarchy */
 static u64 (*const bpf_get_current_cgroup_id)(void) = (void *)80;
+/* 5.14 in tracing programs: the same of its ancestor at a level, the root has level 0; 0 if there is none */
+static u64 (*const bpf_get_current_ancestor_cgroup_id)(int level) = (void *)123;
 /*
  * 5.5: the four readers. They never sleep; where memory is not present they fail and zero the destination. The _str ones
  * return the length with the NUL, or a negative number; the user one returns 0 for an empty string on some kernels (5.10).

@@ -8,8 +8,7 @@
  * Misses: what only an engine can tell, and patterns that a rule cannot say; user space adds those when it hears of the new
  * cgroup. A member that should not be there (a rule is a pattern of two ends) is removed by user space then, too.
  */
-#include "core_read.h"
-#include "helpers.h"
+#include "cgroup.h"
 
 /* Bytes of the two ends of a pattern. */
 #define HEAD_WORDS 16
@@ -69,31 +68,6 @@ struct {
 	__type(key, u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct kernfs_node {
-	const char *name;
-	u64 id;
-};
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
-struct cgroup_root {
-	s32 hierarchy_id; /* 0: the v2 hierarchy */
-};
-
-struct cgroup {
-	struct cgroup_subsys_state self;
-	s32 level;
-	struct kernfs_node *kn;
-	struct cgroup_root *root;
-};
-
-#pragma clang attribute pop
 
 /* What is looked at: an address in the kernel, and its first bytes. */
 struct subject {
@@ -163,13 +137,12 @@ int follow_mkdir(u64 *ctx)
 {
 	struct cgroup *cgroup = (struct cgroup *)ctx[0];
 	struct subject name = {}, path = {.address = (const char *)ctx[1]};
-	struct cgroup_subsys_state *above;
 	struct kernfs_node *kn;
 	struct scratch *own;
 	u64 id, parent, member = SUBTREE;
 	u32 zero = 0, level;
 
-	if (core_get(core_get(cgroup, root), hierarchy_id) != 0)
+	if (!is_v2(cgroup))
 		return 0;
 	own = bpf_map_lookup_elem(&scratch, &zero);
 	if (!own)
@@ -180,8 +153,7 @@ int follow_mkdir(u64 *ctx)
 	name.length = read_text(&own->name, name.address);
 	path.text = &own->path;
 	path.length = read_text(&own->path, path.address);
-	above = core_get(core_address(cgroup, self), parent);
-	parent = core_get(core_get(core_get(above, cgroup), kn), id);
+	parent = parent_id(cgroup);
 	level = (u32)core_get(cgroup, level);
 	if (!any_fits(0, level, &name, &path, own->tail) && !any_fits(parent, level, &name, &path, own->tail))
 		return 0;

@@ -169,7 +169,10 @@ impl Map {
             ..Default::default()
         };
         let mut created = bpf::map_create(attr);
-        if matches!(created, Err(SysError { errno: libc::EPERM, .. })) && privilege::raise_memlock() {
+        // Before 5.11 maps count as locked memory; some types (devmap) say of too much of it that it is invalid.
+        if matches!(created, Err(SysError { errno: libc::EPERM | libc::EINVAL, .. }))
+            && privilege::raise_memlock()
+        {
             created = bpf::map_create(attr);
         }
         Self::from_fd(created.map_err(|error| match error.errno {

@@ -8,78 +8,11 @@ use std::cell::Cell;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::{Child, Command};
 
+use common::Ran;
 use common::engine::{Answer, DOCKER_HEAD, Server, chunked, docker_summary, hang, plain};
-use common::{Cgroup, Ran, Sandbox};
+use common::host::{Host, of};
 use nsmap::identity::cgroup::id_of_path;
-
-/// A host with containers that no file tells of.
-struct Host {
-    sandbox: Sandbox,
-    own: Cgroup,
-    tasks: Vec<Child>,
-}
-
-impl Host {
-    fn new() -> Option<Self> {
-        let sandbox = Sandbox::new()?;
-        let own = Cgroup::new()?;
-        fs::create_dir(sandbox.plain("host")).unwrap();
-        Some(Self { sandbox, own, tasks: Vec::new() })
-    }
-
-    fn socket(&self, path: &str) -> PathBuf {
-        self.sandbox.plain("host").join(path)
-    }
-
-    /// A sleeping process in a cgroup with this path below the test's own.
-    fn task(&mut self, below: &str) -> u32 {
-        let directory = self.own.path.join(below);
-        fs::create_dir_all(&directory).unwrap();
-        let task = Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = task.id();
-        fs::write(directory.join("cgroup.procs"), pid.to_string()).unwrap();
-        self.tasks.push(task);
-        pid
-    }
-
-    fn command(&self) -> Command {
-        let mut command = self.sandbox.nsmap();
-        command.env("NSMAP_HOST_ROOT", self.sandbox.plain("host"));
-        command.env_remove("DOCKER_HOST").env_remove("XDG_RUNTIME_DIR");
-        // A machine that is busy is no engine that hangs.
-        command.env("NSMAP_ENGINE_TIMEOUT_MS", "30000");
-        command
-    }
-
-    /// Without endless patience, for what hangs.
-    fn run_briefly(&self, words: &[&str]) -> Ran {
-        Ran::from(self.command().env("NSMAP_ENGINE_TIMEOUT_MS", "3000").args(words).output().unwrap())
-    }
-
-    fn run(&self, words: &[&str]) -> Ran {
-        Ran::from(self.command().args(words).output().unwrap())
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        for task in &mut self.tasks {
-            let _ = task.kill();
-            let _ = task.wait();
-        }
-        let below = nsmap::identity::cgroup::directories(&self.own.path).collect::<Vec<_>>();
-        for directory in below.iter().rev() {
-            let _ = fs::remove_dir(directory);
-        }
-    }
-}
-
-fn of<'a>(shown: &'a serde_json::Value, id: &str) -> &'a serde_json::Value {
-    shown["containers"].as_array().unwrap().iter().find(|one| one["id"] == id).unwrap()
-}
 
 #[test]
 fn docker_is_asked_for_what_its_files_do_not_tell() {

@@ -6,7 +6,9 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -67,9 +69,9 @@ impl Following {
 fn can_watch() -> bool {
     match Hierarchy::find().and_then(|found| Tree::watch(found.mount_point())) {
         Ok(_) => true,
-        // fanotify wants a number of the file system, which cgroup2 has from 6.7 on.
-        Err(error) if error.errno() == Some(nix::libc::ENODEV) => {
-            skip(&Lacking::Kernel("fanotify on cgroup2"));
+        // Neither fanotify on cgroup2 (6.7) nor types of the kernel for a BPF program.
+        Err(error) if matches!(error.kind(), loader::ErrorKind::NotSupported { .. }) => {
+            skip(&Lacking::Kernel("fanotify on cgroup2, or BTF"));
             false
         }
         Err(error) => {
@@ -290,6 +292,53 @@ fn a_namespace_is_followed_and_held_until_its_cgroup_is_gone() {
     let mut other = other;
     other.kill().unwrap();
     other.wait().unwrap();
+}
+
+/// What a tree tells of the cgroups in `own`, until one named `last` is gone.
+fn told(mut tree: Tree, own: u64, last: &str) -> Vec<Change> {
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut changes = Vec::new();
+    while !changes.iter().any(|change| matches!(change, Change::Removed { name, .. } if name == last)) {
+        assert!(Instant::now() < end, "{changes:?}");
+        let mut fds = [nix::poll::PollFd::new(tree.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(1000_u16)).unwrap();
+        changes.extend(tree.changes().unwrap());
+    }
+    changes.retain(|change| match change {
+        Change::Created { parent, .. } | Change::Removed { parent, .. } => *parent == own,
+        Change::Overflow => true,
+    });
+    changes
+}
+
+#[test]
+fn a_bpf_program_tells_what_fanotify_tells_and_every_id() {
+    let Some(own) = Cgroup::new() else { return };
+    if !can_watch() || !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return;
+    }
+    let traced = Tree::trace().unwrap();
+    let watched = Tree::watch(Hierarchy::find().unwrap().mount_point()).unwrap();
+    let parent = id_of_path(&own.path).unwrap();
+    let mut expected = Vec::new();
+    let long = "n".repeat(255);
+    for name in ["one", "two", long.as_str(), "\u{e9} x", "last"] {
+        let id = Some(id_of_path(&own.child(name)).unwrap());
+        expected.push(Change::Created { parent, name: name.into(), id });
+        fs::remove_dir(own.path.join(name)).unwrap();
+        expected.push(Change::Removed { parent, name: name.into(), id });
+    }
+    assert_eq!(told(traced, parent, "last"), expected);
+    let without_ids = |changes: Vec<Change>| -> Vec<Change> {
+        changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Created { parent, name, .. } => Change::Created { parent, name, id: None },
+                other => other,
+            })
+            .collect()
+    };
+    assert_eq!(without_ids(told(watched, parent, "last")), without_ids(expected));
 }
 
 #[test]

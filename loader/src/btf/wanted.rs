@@ -133,38 +133,56 @@ fn record(names: &WantedSet, hits: &mut BTreeMap<Vec<u8>, Vec<Hit>>, name: &[u8]
     }
 }
 
-/// A bitmap over a hash of the first sixteen bytes of a name: says "no" to nearly all names without reading on.
-struct Filter([u64; 64]);
+/// Says "no" to nearly all names without reading on: by the first three bytes, which is a few instructions, and then by
+/// the first sixteen (eight would let all of the kernel's `btf_trace_...` pass). Both are bitmaps over a hash.
+struct Filter {
+    starts: Bitmap,
+    heads: Bitmap,
+}
 
-/// How many bytes of a name the filter looks at. Eight would let all of the kernel's `btf_trace_...` pass.
+/// 4096 bits.
+struct Bitmap([u64; 64]);
+
+/// How many bytes of a name the filter looks at, and how many it looks at first.
 const HEAD: usize = 16;
+const START: usize = 3;
 
 impl Filter {
     fn new(names: &WantedSet) -> Self {
-        let mut bits = [0; 64];
+        let mut filter = Self { starts: Bitmap([0; 64]), heads: Bitmap([0; 64]) };
         for name in names.names.iter().filter(|name| !name.is_empty()) {
             // A short name may be followed by the NUL or by a flavour's underscores.
             for suffix in [&[0; HEAD][..], b"___"] {
                 let mut head = [0; HEAD];
                 head.iter_mut().zip(name.iter().chain(suffix)).for_each(|(slot, byte)| *slot = *byte);
-                let (word, bit) = Self::place(head);
-                if let Some(word) = bits.get_mut(word) {
-                    *word |= bit;
+                filter.heads.insert(Self::hash_of_head(head));
+                // Behind the NUL of a name of one byte stands what begins the next string.
+                let behind =
+                    if name.len() + 1 < START && suffix.starts_with(&[0]) { 0..=u8::MAX } else { 0..=0 };
+                for byte in behind {
+                    let [first, second, third, ..] = head;
+                    filter.starts.insert(Self::hash_of_start([first, second, third | byte]));
                 }
             }
         }
-        Self(bits)
+        filter
     }
 
     #[inline]
     fn may_match(&self, head: [u8; HEAD]) -> bool {
-        let (word, bit) = Self::place(head);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
+        let [first, second, third, ..] = head;
+        self.starts.contains(Self::hash_of_start([first, second, third]))
+            && self.heads.contains(Self::hash_of_head(head))
     }
 
-    /// Word and bit for the bytes in front of the first NUL or `___`, whichever comes first.
     #[inline]
-    fn place(head: [u8; HEAD]) -> (usize, u64) {
+    fn hash_of_start([first, second, third]: [u8; START]) -> u64 {
+        u64::from(u32::from_le_bytes([first, second, third, 0])).wrapping_mul(MULTIPLIER)
+    }
+
+    /// Of the bytes in front of the first NUL or `___`, whichever comes first.
+    #[inline]
+    fn hash_of_head(head: [u8; HEAD]) -> u64 {
         let head = u128::from_le_bytes(head);
         let underscores = equals(head, b'_');
         let stops = equals(head, 0) | (underscores & (underscores >> 8) & (underscores >> 16));
@@ -173,9 +191,32 @@ impl Filter {
         let key = head & if stops == 0 { u128::MAX } else { below };
         let [low, high] =
             [key, key >> 64].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or(0));
-        let hash = (low ^ high.rotate_left(23)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        // 12 bits: 64 words of 64 bits.
-        (usize::try_from(hash >> 6).unwrap_or(0), 1 << (hash & 63))
+        (low ^ high.rotate_left(23)).wrapping_mul(MULTIPLIER)
+    }
+}
+
+/// Spreads what differs into the top bits.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Bitmap {
+    /// Word and bit for the top 12 bits of a hash: 64 words of 64 bits.
+    #[inline]
+    fn place(hash: u64) -> (usize, u64) {
+        let top = hash >> 52;
+        (usize::try_from(top >> 6).unwrap_or(0), 1 << (top & 63))
+    }
+
+    fn insert(&mut self, hash: u64) {
+        let (word, bit) = Self::place(hash);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    #[inline]
+    fn contains(&self, hash: u64) -> bool {
+        let (word, bit) = Self::place(hash);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 }
 

@@ -8,11 +8,10 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use nix::errno::Errno;
 use nsmap::text;
 
 use super::args::{Words, usage};
-use super::{Screen, object};
+use super::{Screen, object, select};
 use crate::failure::{Code, Failure};
 
 /// More than any script; what is beyond is refused, not cut off.
@@ -50,7 +49,11 @@ pub(super) fn run(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failu
 
 /// Closes the document, so that what was done can be read.
 fn stopped(screen: &mut Screen, failure: Failure, line: usize) -> Failure {
-    let failure = failure.context(&format!("line {line}"));
+    // The usage text of a command that is none has been printed.
+    let failure = match failure.to_string().is_empty() {
+        true => Failure::new(failure.code, format!("line {line}: not a command")),
+        false => failure.context(&format!("line {line}")),
+    };
     if screen.options.json {
         screen.json.open('{');
         screen.json.text_field("error", &failure.to_string());
@@ -106,9 +109,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         }
         Ok(_) => Ok(bytes),
         Err(error) => {
-            let reason = error
-                .raw_os_error()
-                .map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
+            let reason = error.raw_os_error().map_or_else(|| error.to_string(), select::reason);
             Err(Failure::new(
                 Code::of(&loader::Error::io("", error)),
                 format!("Can't open file ({place}): {reason}"),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use loader::ErrorKind;
 use loader::map::{Access, Map, UpdateMode};
+use loader::spec::map::map_type;
 
 use super::args::Words;
 use super::data::{self, Wanted, hex, is_per_cpu};
@@ -17,9 +18,10 @@ use crate::failure::{Code, Failure};
 
 const KEY_ONLY: Wanted = Wanted { key: true, value: false, mode: false };
 
-/// Queues and stacks take no key.
+/// Queues and stacks take no key, ring buffers no value either.
 fn wanted(map: &Map, wanted: Wanted) -> Wanted {
-    Wanted { key: wanted.key && map.info().key_size > 0, ..wanted }
+    let info = map.info();
+    Wanted { key: wanted.key && info.key_size > 0, value: wanted.value && info.value_size > 0, ..wanted }
 }
 
 pub(super) fn update(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
@@ -36,9 +38,12 @@ pub(super) fn update(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fa
     Ok(())
 }
 
-/// The kernel says `E2BIG` for a full map, and `EPERM` for one that is frozen or opened read-only.
+/// The kernel says `E2BIG` for a full map and for an index that an array has not, and `EPERM` for a map that is frozen or
+/// opened read-only.
 fn update_failed(map: &Map, error: &loader::Error) -> Failure {
     match error.errno() {
+        Some(libc::E2BIG) if is_array(map) => failed("update failed", error)
+            .hint(format!("its indices end at {}", map.info().max_entries.saturating_sub(1))),
         Some(libc::E2BIG) => {
             let room = map.info().max_entries;
             let used = map.entries().map_or(room as usize, |entries| entries.len());
@@ -50,12 +55,29 @@ fn update_failed(map: &Map, error: &loader::Error) -> Failure {
     }
 }
 
+/// Whether keys are indices. Nothing but an index that is too large is too much for one.
+fn is_array(map: &Map) -> bool {
+    let shape = map.info();
+    shape.key_size == 4
+        && !matches!(
+            shape.map_type,
+            map_type::HASH
+                | map_type::PERCPU_HASH
+                | map_type::LRU_HASH
+                | map_type::LRU_PERCPU_HASH
+                | map_type::HASH_OF_MAPS
+                | map_type::SOCKHASH
+                | map_type::DEVMAP_HASH
+                | map_type::STACK_TRACE
+        )
+}
+
 pub(super) fn delete(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failure> {
     if words.len() < 2 {
         return Err(usage::wrong(screen));
     }
     let map = select::one(&mut words, Access::ReadWrite)?;
-    let element = data::parse(&mut words, &map, wanted(&map, KEY_ONLY))?;
+    let element = data::parse(&mut words, &map, KEY_ONLY)?;
     let removed =
         map.delete(&element.key.unwrap_or_default()).map_err(|error| failed("delete failed", &error))?;
     if !removed {
@@ -191,8 +213,8 @@ pub(super) fn dump(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fail
     Ok(())
 }
 
-/// A key, and its value if it can be read.
-type Entry = (Vec<u8>, Option<Vec<u8>>);
+/// A key, and its value or why it cannot be read.
+type Entry = (Vec<u8>, Result<Vec<u8>, i32>);
 
 /// In the order in which the kernel keeps them, which is the order that bpftool prints.
 fn entries(map: &Map) -> loader::Result<Vec<Entry>> {
@@ -201,28 +223,51 @@ fn entries(map: &Map) -> loader::Result<Vec<Entry>> {
     for _ in 0..(map.info().max_entries as usize).saturating_mul(2) {
         let Some(next) = map.next_key(key.as_deref())? else { break };
         match map.lookup(&next) {
-            Ok(Some(value)) => entries.push((next.clone(), Some(value))),
-            // Deleted meanwhile, or an empty slot of an array whose values are fds.
+            Ok(Some(value)) => entries.push((next.clone(), Ok(value))),
+            Ok(None) if has_empty_slots(map) => entries.push((next.clone(), Err(libc::ENOENT))),
+            // Deleted meanwhile, or a slot without a map or program.
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Permission => return Err(error),
-            Err(_) => entries.push((next.clone(), None)),
+            Err(error) => entries.push((next.clone(), Err(error.errno().unwrap_or(0)))),
         }
         key = Some(next);
     }
     Ok(entries)
 }
 
+/// Whether keys without a value are listed: arrays of devices, processors and sockets.
+fn has_empty_slots(map: &Map) -> bool {
+    matches!(
+        map.info().map_type,
+        map_type::DEVMAP
+            | map_type::CPUMAP
+            | map_type::XSKMAP
+            | map_type::SOCKMAP
+            | map_type::REUSEPORT_SOCKARRAY
+    )
+}
+
 fn plain_dump(out: &mut String, map: &Map, entries: &[Entry]) {
     for (key, value) in entries {
         match value {
-            Some(value) => plain_entry(out, map, key, value),
-            None => {
-                let _ = writeln!(out, "key:\n{}\nvalue:\n<no entry>", hex(key));
+            Ok(value) => plain_entry(out, map, key, value),
+            Err(errno) => {
+                let text = why_unreadable(map, *errno);
+                plain_pair(out, key, text.len(), &text);
             }
         }
     }
-    let plural = if entries.len() == 1 { "" } else { "s" };
-    let _ = writeln!(out, "Found {} element{plural}", entries.len());
+    let count = entries.iter().filter(|(_, value)| value.is_ok()).count();
+    let plural = if count == 1 { "" } else { "s" };
+    let _ = writeln!(out, "Found {count} element{plural}");
+}
+
+fn why_unreadable(map: &Map, errno: i32) -> String {
+    match (errno, map.info().map_type) {
+        (libc::ENOENT, _) => "<no entry>".to_owned(),
+        (libc::ENOSPC, map_type::REUSEPORT_SOCKARRAY) => "<cannot read>".to_owned(),
+        _ => select::reason(errno),
+    }
 }
 
 fn json_dump(
@@ -238,7 +283,13 @@ fn json_dump(
     }
     json.open('[');
     for (key, value) in entries {
-        let Some(value) = value else { continue };
+        let value = match value {
+            Ok(value) => value,
+            Err(errno) => {
+                json_unreadable(json, key, *errno);
+                continue;
+            }
+        };
         match types.filter(|types| numbers && types.can_show(map, key, value)) {
             Some(types) => types.entry(json, key, value),
             None => json_entry(json, map, key, value, types),
@@ -248,6 +299,17 @@ fn json_dump(
     if several {
         json.close('}');
     }
+}
+
+fn json_unreadable(json: &mut Writer, key: &[u8], errno: i32) {
+    json.open('{');
+    json.name("key");
+    json.bytes(key);
+    json.name("value");
+    json.open('{');
+    json.text_field("error", &select::reason(errno));
+    json.close('}');
+    json.close('}');
 }
 
 fn json_entry(json: &mut Writer, map: &Map, key: &[u8], value: &[u8], types: Option<&Types>) {
@@ -291,14 +353,19 @@ fn plain_entry(out: &mut String, map: &Map, key: &[u8], value: &[u8]) {
         }
         return;
     }
-    let long = key.len() > 16 || value.len() > 16;
+    plain_pair(out, key, value.len(), &hex(value));
+}
+
+/// On one line if both are short; `length` is what the value counts for.
+fn plain_pair(out: &mut String, key: &[u8], length: usize, value: &str) {
+    let long = key.len() > 16 || length > 16;
     let gap = if long { '\n' } else { ' ' };
     if !key.is_empty() {
-        let one_line = key.len() + value.len() <= 24 && !long;
+        let one_line = key.len() + length <= 24 && !long;
         let _ = write!(out, "key:{gap}{}{}", hex(key), if one_line { "  " } else { "\n" });
     }
-    if !value.is_empty() {
-        let _ = write!(out, "value:{gap}{}", hex(value));
+    if length > 0 {
+        let _ = write!(out, "value:{gap}{value}");
     }
     out.push('\n');
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use loader::map::{self, Access, Map};
 use loader::{Error, ErrorKind};
-use nix::errno::Errno;
 use nsmap::bpffs::{self, Pin};
 use nsmap::{filesystem, text};
 
@@ -16,11 +15,19 @@ use crate::failure::{Capability, Code, Failure};
 
 /// `what` failed, with the kernel's words for why.
 pub(super) fn failed(what: &str, error: &Error) -> Failure {
-    let reason = match error.errno() {
-        Some(errno) => Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    };
+    let reason = error.errno().map_or_else(|| error.to_string(), reason);
     Failure::new(Code::of(error), format!("{what}: {reason}"))
+}
+
+/// An error number as strerror(3) has it, which is what scripts look for.
+pub(super) fn reason(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    match text.rsplit_once(" (os error") {
+        // glibc's word for a number that it does not know; other C libraries have no number in it.
+        _ if errno == loader::ENOTSUPP => format!("Unknown error {errno}"),
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
 }
 
 /// The only map that MAP means.

@@ -1,7 +1,6 @@
 //! `doctor`: what works on this host, what does not, and what to do about it.
 
 use std::fmt;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use nsmap::bpffs::{self, MOUNT_POINT, Place};
@@ -227,15 +226,12 @@ fn namespace_list() -> Check {
 fn follow() -> Check {
     let watched = Hierarchy::find().and_then(|found| nsmap::follow::tree::Tree::watch(found.mount_point()));
     match watched {
-        Ok(tree) => {
-            drop(tree.as_fd().try_clone_to_owned());
-            ok("follow", "the kernel reports new and removed cgroups")
-        }
+        Ok(tree) => ok("follow", format!("the kernel reports new and removed cgroups, by {}", tree.way())),
         Err(error) => bad(
             "follow",
             Status::Warning,
             error.to_string(),
-            "needs Linux 5.17, CAP_SYS_ADMIN and a v2 hierarchy; nsmap follow --once works without",
+            "needs a v2 hierarchy, and Linux 6.7 and CAP_SYS_ADMIN, or BTF, CAP_BPF and CAP_PERFMON; nsmap follow --once works without",
         ),
     }
 }

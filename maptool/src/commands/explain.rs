@@ -90,7 +90,7 @@ impl Explainer {
             hierarchy: Hierarchy::find().ok(),
             processes,
             namespaces: if kind == Kind::Mntns { mntns::every() } else { None },
-            inventory: Inventory::of_records(),
+            inventory: Inventory::of_records().with_engines(),
             containers: HashMap::new(),
         }
     }

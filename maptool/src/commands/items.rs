@@ -8,7 +8,7 @@ use nsmap::container::inventory::Running;
 use nsmap::identity::cgroup::{self, Location, Resolver};
 use nsmap::identity::mntns::{self, MountNamespace};
 use nsmap::identity::process::ByMountNamespace;
-use nsmap::set::{CgroupMember, MntnsMember};
+use nsmap::set::CgroupMember;
 use nsmap::{Kind, Member, text};
 
 use crate::cli::{CgroupItem, MntnsItem};
@@ -98,7 +98,7 @@ pub(crate) fn mount_namespaces(items: &[MntnsItem]) -> Vec<Resolved> {
 
 fn mntns_member(found: loader::Result<MountNamespace>) -> Result<Member, Failure> {
     let namespace = found.map_err(|error| Failure::from(error).needs(Capability::SysPtrace))?;
-    Ok(Member::Mntns(MntnsMember { inode: u64::from(namespace.inode), check: namespace.member_value() }))
+    Ok(namespace.member())
 }
 
 /// The mount namespace of this process.

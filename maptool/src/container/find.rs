@@ -16,6 +16,11 @@ pub fn container<'a>(inventory: &'a Inventory, word: &str) -> Result<&'a Running
         Some((engine, id)) => (Some(engine), id),
         None => (None, word),
     };
+    // Everything begins with nothing.
+    let nobody = || Error::not_found(format!("no container `{}` runs here", text::safe(word.as_ref())));
+    if name.is_empty() {
+        return Err(nobody());
+    }
     let of_engine: Vec<&Running> = inventory
         .running
         .iter()
@@ -26,8 +31,8 @@ pub fn container<'a>(inventory: &'a Inventory, word: &str) -> Result<&'a Running
     let by_prefix = || of_engine.iter().copied().filter(|running| running.id.starts_with(name)).collect();
     let found: Vec<&Running> = if named.is_empty() { by_prefix() } else { named };
     match found.as_slice() {
-        [one] if !name.is_empty() => Ok(one),
-        [] | [_] => Err(Error::not_found(format!("no container `{}` runs here", text::safe(word.as_ref())))),
+        [one] => Ok(one),
+        [] => Err(nobody()),
         several => {
             let labels: Vec<String> = several
                 .iter()

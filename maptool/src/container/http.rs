@@ -4,18 +4,15 @@
 //! people. The other side may be anything: it may hang, send garbage, or never end; sizes and time are bounded, and
 //! nothing that it says leads elsewhere (no redirects).
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
+use super::connection::{BODY_LIMIT, Problem, Timed, too_large};
 use crate::text;
 
 /// All lines before the body, together.
 const HEADER_LIMIT: usize = 16 << 10;
-/// A thousand containers take some 2 MB.
-pub(super) const BODY_LIMIT: usize = 8 << 20;
 /// A chunk's length with what may stand behind it.
 const CHUNK_LINE_LIMIT: usize = 1 << 10;
 
@@ -24,85 +21,13 @@ const CHUNK_LINE_LIMIT: usize = 1 << 10;
 /// # Errors
 /// What stopped it, in words.
 pub(super) fn get(path: &Path, target: &str, deadline: Instant) -> Result<Vec<u8>, Problem> {
-    let socket = connect(path, deadline)?;
-    let mut stream = Timed { socket, deadline };
+    let mut stream = Timed::connect(path, deadline)?;
     // Nothing else is asked on this connection, so that its end is an end of the answer, too.
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).map_err(|error| Problem::of("send a question", &error))?;
     answer(BufReader::new(stream))
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
-    /// No engine is behind this socket, or none that we may talk to.
-    NobodyThere(String),
-    /// Somebody is, and does not answer as an engine does.
-    Wrong(String),
-}
-
-impl Problem {
-    fn wrong(what: impl Into<String>) -> Self {
-        Self::Wrong(what.into())
-    }
-
-    fn of(doing: &str, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::wrong("does not answer in time"),
-            io::ErrorKind::UnexpectedEof => Self::wrong("ends its answer too soon"),
-            _ => Self::wrong(format!("{doing}: {error}")),
-        }
-    }
-}
-
-fn connect(path: &Path, deadline: Instant) -> Result<Socket, Problem> {
-    let connected = || -> io::Result<Socket> {
-        let address = SockAddr::unix(path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // It also bounds connect(2), which waits for room in the queue of a server that takes nobody in.
-        socket.set_write_timeout(Some(left(deadline)?))?;
-        socket.connect(&address)?;
-        Ok(socket)
-    };
-    connected().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::NotADirectory => Problem::NobodyThere(error.to_string()),
-        _ => Problem::of("connect", &error),
-    })
-}
-
-/// The time until `deadline`; none is an error, since a time-out of 0 would mean to wait for ever.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left.max(Duration::from_millis(1))) }
-}
-
-/// A connection that is over at a certain moment, however often it is read.
-struct Timed {
-    socket: Socket,
-    deadline: Instant,
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(left(self.deadline)?))?;
-        self.socket.read(buffer)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(left(self.deadline)?))?;
-        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// How long a body is.
@@ -176,10 +101,6 @@ fn line(reader: &mut impl BufRead, room: &mut usize) -> Result<String, Problem> 
         line.pop();
     }
     String::from_utf8(line).map_err(|_| Problem::wrong("answers something that is not HTTP"))
-}
-
-fn too_large() -> Problem {
-    Problem::wrong(format!("answers with more than {} MB", BODY_LIMIT >> 20))
 }
 
 fn exactly(reader: &mut impl BufRead, length: usize) -> Result<Vec<u8>, Problem> {

@@ -81,6 +81,11 @@ impl Running {
         self.pid.or_else(|| lowest_pid(self.directory.as_deref()?))
     }
 
+    /// Whether somebody gave it a name.
+    pub fn has_name(&self) -> bool {
+        !self.names.is_empty() || !self.pod.name.is_empty()
+    }
+
     /// Whether `name` is one of its names, without regard to its id.
     pub fn is_named(&self, name: &str) -> bool {
         self.names.iter().any(|own| own == name)
@@ -114,36 +119,67 @@ impl Inventory {
     /// Looks at everything: state files, the whole cgroup tree, and what engines tell of containers that those do not
     /// name.
     pub fn take() -> Self {
+        let mut inventory = Self::of_tree_and_records().with_engines();
+        inventory.ask_engines();
+        inventory.settle()
+    }
+
+    /// As [`Inventory::take`], without asking anybody.
+    pub fn of_files() -> Self {
+        Self::of_tree_and_records().settle()
+    }
+
+    fn of_tree_and_records() -> Self {
         let hierarchy = Hierarchy::find().ok();
-        let mut inventory = Self::with_sockets();
+        let mut inventory = Self::default();
         if let Some(hierarchy) = &hierarchy {
             for directory in cgroup::directories(hierarchy.mount_point()) {
                 inventory.add_directory(&directory);
             }
         }
-        for record in state::read_all(&host_root()) {
-            inventory.add_record(record, hierarchy.as_ref());
-        }
-        inventory.ask_engines();
-        inventory.running.retain(|running| running.directory.is_some() || running.pid.is_some());
-        inventory.running.sort_by_cached_key(|running| (running.engine.map(Engine::name), running.name()));
-        inventory.index();
+        inventory.add_records(hierarchy.as_ref());
         inventory
+    }
+
+    /// Leaves those out that do not run.
+    fn settle(mut self) -> Self {
+        self.running.retain(|running| running.directory.is_some() || running.pid.is_some());
+        self.running.sort_by_cached_key(|running| (running.engine.map(Engine::name), running.name()));
+        self.index();
+        self
     }
 
     /// Only what state files say, for naming containers that are known already: no walk of the tree, nobody is asked.
     pub fn of_records() -> Self {
-        let hierarchy = Hierarchy::find().ok();
-        let mut inventory = Self::with_sockets();
-        for record in state::read_all(&host_root()) {
-            inventory.add_record(record, hierarchy.as_ref());
-        }
+        let mut inventory = Self::default();
+        inventory.add_records(Hierarchy::find().ok().as_ref());
         inventory.index();
         inventory
     }
 
-    fn with_sockets() -> Self {
-        Self { sockets: sockets::find(&host_root()), ..Self::default() }
+    fn add_records(&mut self, hierarchy: Option<&Hierarchy>) {
+        for record in state::read_all(&host_root()) {
+            self.add_record(record, hierarchy);
+        }
+    }
+
+    /// What state files say of the container with this id, by what the files are called.
+    pub fn add_records_of(&mut self, id: &str) {
+        let records = state::read_of(&host_root(), id);
+        if records.is_empty() {
+            return;
+        }
+        let hierarchy = Hierarchy::find().ok();
+        records.into_iter().for_each(|record| self.add_record(record, hierarchy.as_ref()));
+        self.index();
+    }
+
+    /// Finds the engines that may be asked.
+    #[must_use]
+    pub fn with_engines(mut self) -> Self {
+        self.sockets = sockets::find(&host_root());
+        self.index();
+        self
     }
 
     /// Asks the engines of which containers are here whose names or labels may be missing, or none at all.
@@ -163,7 +199,7 @@ impl Inventory {
         let hierarchy = Hierarchy::find().ok();
         for record in &answer.records {
             let socket_may = |running: &Running| match (record.engine, running.engine) {
-                (Some(Engine::Docker), Some(Engine::Kubernetes)) | (_, None) => true,
+                (_, Some(Engine::Kubernetes) | None) => true,
                 (told, known) => told == known,
             };
             if self.of_id(&record.id).is_none_or(socket_may) {
@@ -174,12 +210,22 @@ impl Inventory {
         self.index();
     }
 
-    /// Asks the engines, once, if one of them may know a name for the container with this id. Says whether it did.
+    /// Takes in what a path tells of a container; that comes before what is written of its engine.
+    pub fn know(&mut self, container: &Container) {
+        let at = self.entry(&container.id);
+        if let Some(known) = self.running.get_mut(at) {
+            known.engine = Some(container.engine);
+        }
+    }
+
+    /// Asks the engines, once, if one of them may know a name for the container that this is by its path. Says whether it
+    /// did.
     pub fn ask_for(&mut self, container: &Container) -> bool {
-        let may_know = |socket: &Socket| socket.may_have(Some(container.engine));
-        if self.of_id(&container.id).is_some_and(|known| !known.names.is_empty() || known.is_all) {
+        self.know(container);
+        if self.of_id(&container.id).is_some_and(|known| known.has_name() || known.is_all) {
             return false;
         }
+        let may_know = |socket: &Socket| socket.may_have(Some(container.engine));
         let (asked, rest) = std::mem::take(&mut self.sockets).into_iter().partition(may_know);
         self.sockets = rest;
         let answer = sockets::ask(&asked, |_| false);

@@ -1,8 +1,11 @@
-//! What running engines tell of their containers: Docker and Podman, which speak the same HTTP on a Unix socket.
+//! What running engines tell of their containers: Docker and Podman, which speak the same HTTP on a Unix socket, and those
+//! that speak Kubernetes' interface ([`super::cri`]).
 //!
-//! In: sockets at the places that are known, or that `DOCKER_HOST` names. Out: [`Record`]s as the state files give them, and
-//! what was wrong with an engine that did not answer. All are asked at once, and [`PATIENCE`] bounds all of it. Kubernetes'
-//! own interface (gRPC over HTTP/2) is not spoken: pods and their labels come from state files.
+//! To teach it another place: a line in [`PLACES`].
+//!
+//! In: sockets at the places that are known, or that `DOCKER_HOST` and `CONTAINER_RUNTIME_ENDPOINT` name. Out: [`Record`]s as
+//! the state files give them, and what was wrong with an engine that did not answer. All are asked at once, and [`PATIENCE`]
+//! bounds all of it.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -11,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::http::{self, Problem};
+use super::connection::Problem;
 use super::patterns::{self, Engine};
 use super::state::{self, Record, at, pid, string_map, text};
+use super::{cri, http};
 
 /// How long an engine may take to answer, with all that it is asked; `NSMAP_ENGINE_TIMEOUT_MS` says otherwise.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,6 +28,26 @@ const INSPECT_LIMIT: usize = 256;
 /// Containers that one engine can have.
 const LIST_LIMIT: usize = 1 << 14;
 
+/// How an engine is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    /// Docker's HTTP.
+    Docker,
+    /// Kubernetes' gRPC.
+    Cri,
+}
+
+/// Where engines listen, below the host's root directory.
+const PLACES: &[(&str, Engine, Speech)] = &[
+    ("run/docker.sock", Engine::Docker, Speech::Docker),
+    ("run/podman/podman.sock", Engine::Podman, Speech::Docker),
+    ("run/containerd/containerd.sock", Engine::Containerd, Speech::Cri),
+    ("run/k3s/containerd/containerd.sock", Engine::Containerd, Speech::Cri),
+    ("var/snap/microk8s/common/run/containerd.sock", Engine::Containerd, Speech::Cri),
+    ("run/crio/crio.sock", Engine::Crio, Speech::Cri),
+    ("run/cri-dockerd.sock", Engine::Docker, Speech::Cri),
+];
+
 /// The socket of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -31,6 +55,7 @@ pub struct Socket {
     pub engine: Engine,
     /// Where it is.
     pub path: PathBuf,
+    speech: Speech,
 }
 
 /// What engines told.
@@ -43,10 +68,11 @@ pub struct Answer {
 }
 
 impl Socket {
-    /// Whether containers that are said to be of `engine` may be of this one. cri-dockerd's are known as a pod's.
+    /// Whether containers that are said to be of `engine` may be of this one. Under the cgroupfs driver a path tells only
+    /// that a container is a pod's.
     pub fn may_have(&self, engine: Option<Engine>) -> bool {
         match engine {
-            Some(Engine::Kubernetes) => self.engine == Engine::Docker,
+            Some(Engine::Kubernetes) => self.engine == Engine::Docker || self.speech == Speech::Cri,
             Some(engine) => engine == self.engine,
             None => true,
         }
@@ -58,11 +84,20 @@ impl Socket {
     }
 
     fn list(&self, deadline: Instant) -> Result<Vec<Record>, Problem> {
+        let mut records = match self.speech {
+            Speech::Docker => self.list_docker(deadline)?,
+            Speech::Cri => cri::list(&self.path, self.engine, deadline)?,
+        };
+        records.truncate(LIST_LIMIT);
+        Ok(records)
+    }
+
+    fn list_docker(&self, deadline: Instant) -> Result<Vec<Record>, Problem> {
         let body = http::get(&self.path, "/containers/json", deadline)?;
         let strange = || Problem::Wrong("answers something that is no list of containers".to_owned());
         let list: Value = serde_json::from_slice(&body).map_err(|_| strange())?;
         let list = list.as_array().ok_or_else(strange)?;
-        Ok(list.iter().take(LIST_LIMIT).filter_map(|entry| self.summary(entry)).collect())
+        Ok(list.iter().filter_map(|entry| self.summary(entry)).collect())
     }
 
     /// An element of `GET /containers/json`.
@@ -103,25 +138,34 @@ fn patience() -> Duration {
     said.map_or(PATIENCE, Duration::from_millis).min(PATIENCE_LIMIT)
 }
 
-/// The sockets that are there: `DOCKER_HOST=unix://PATH` as it is, the others below `root`, the host's root directory.
+/// The sockets that are there: those that variables name as they are, the others below `root`, the host's root directory.
 pub fn find(root: &Path) -> Vec<Socket> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let chosen =
-        variable("DOCKER_HOST").and_then(|host| Some(PathBuf::from(host.to_str()?.strip_prefix("unix://")?)));
-    let user = variable("XDG_RUNTIME_DIR").map(|directory| directory.join("podman/podman.sock"));
-    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
-    let usual = ["/run/docker.sock", "/run/podman/podman.sock"].map(PathBuf::from).into_iter().chain(user);
+    let named = |name: &str| Some(PathBuf::from(variable(name)?.to_str()?.strip_prefix("unix://")?));
+    let docker = named("DOCKER_HOST").map(|path| (of_path(&path, Engine::Docker), Speech::Docker, path));
+    let cri = named("CONTAINER_RUNTIME_ENDPOINT")
+        .map(|path| (of_path(&path, Engine::Containerd), Speech::Cri, path));
+    let user = variable("XDG_RUNTIME_DIR").map(|directory| {
+        let path = directory.join("podman/podman.sock");
+        (Engine::Podman, Speech::Docker, root.join(path.strip_prefix("/").unwrap_or(&path)))
+    });
+    let usual = PLACES.iter().map(|(path, engine, speech)| (*engine, *speech, root.join(path)));
     let mut seen = BTreeSet::new();
     let mut sockets = Vec::new();
-    for path in chosen.into_iter().chain(usual.map(|path| below(&path))) {
+    for (engine, speech, path) in docker.into_iter().chain(cri).chain(usual).chain(user) {
         let Ok(meta) = std::fs::metadata(&path) else { continue };
-        if !meta.file_type().is_socket() || !seen.insert((meta.dev(), meta.ino())) {
-            continue;
+        if meta.file_type().is_socket() && seen.insert((meta.dev(), meta.ino())) {
+            sockets.push(Socket { engine, path, speech });
         }
-        let of_podman = path.to_str().is_some_and(|path| path.contains("podman"));
-        sockets.push(Socket { engine: if of_podman { Engine::Podman } else { Engine::Docker }, path });
     }
     sockets
+}
+
+/// Whose socket it is that a variable names: its path tells, or it is the usual one's.
+fn of_path(path: &Path, usual: Engine) -> Engine {
+    let path = path.to_str().unwrap_or_default();
+    let known = [("podman", Engine::Podman), ("crio", Engine::Crio), ("docker", Engine::Docker)];
+    known.into_iter().find(|(word, _)| path.contains(word)).map_or(usual, |(_, engine)| engine)
 }
 
 /// Asks all of these engines for their containers. Those of `unplaced` ids, which are known by nothing else, are asked
@@ -158,6 +202,10 @@ fn ask_one(
     deadline: Instant,
 ) -> Result<Vec<Record>, Problem> {
     let mut records = socket.list(deadline)?;
+    if socket.speech == Speech::Cri {
+        // A pod's containers are known by their cgroups.
+        return Ok(records);
+    }
     // Only ids of the usual form go into a question.
     let unplaced: Vec<String> = records
         .iter()
@@ -175,7 +223,10 @@ fn ask_one(
 /// What a socket answers, for people: whether somebody is there.
 pub fn check(socket: &Socket) -> Result<String, String> {
     match socket.list(Instant::now() + patience()) {
-        Ok(records) => Ok(format!("{} tells of {} running containers", socket.label(), records.len())),
+        Ok(records) => {
+            let count = records.iter().filter(|record| !record.pod.is_sandbox).count();
+            Ok(format!("{} tells of {count} running containers", socket.label()))
+        }
         Err(Problem::NobodyThere(why)) => Ok(format!("{} cannot be asked ({why})", socket.label())),
         Err(Problem::Wrong(why)) => Err(format!("{} {why}", socket.label())),
     }

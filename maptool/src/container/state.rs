@@ -87,15 +87,31 @@ const LISTS: &[&str] = &[
 
 /// All records below `root`, which is `/` or where the host's root is mounted.
 pub fn read_all(root: &Path) -> Vec<Record> {
-    let mut records = Vec::new();
-    for (pattern, reader, engine) in PLACES {
-        for path in expand(root, pattern) {
-            records.extend(reader(&path, *engine).filter(|record| !record.id.is_empty()));
+    let mut records = read_places(root, None);
+    for pattern in LISTS {
+        for path in expand(root, pattern, None) {
+            records.extend(storage_list(&path));
         }
     }
-    for pattern in LISTS {
-        for path in expand(root, pattern) {
-            records.extend(storage_list(&path));
+    records
+}
+
+/// The records of the container with this id, of places that are called by ids.
+pub fn read_of(root: &Path, id: &str) -> Vec<Record> {
+    // What is no name of a file leads elsewhere.
+    if id.is_empty() || id.contains('/') || id == "." || id == ".." {
+        return Vec::new();
+    }
+    let mut records = read_places(root, Some(id));
+    records.retain(|record| record.id == id);
+    records
+}
+
+fn read_places(root: &Path, id: Option<&str>) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (pattern, reader, engine) in PLACES {
+        for path in expand(root, pattern, id) {
+            records.extend(reader(&path, *engine).filter(|record| !record.id.is_empty()));
         }
     }
     records
@@ -111,11 +127,15 @@ pub fn present(root: &Path) -> Vec<String> {
     found
 }
 
-/// The paths that a pattern stands for; `*` is one whole component.
-fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+/// The paths that a pattern stands for; `*` is one whole component, the last one `id` if that is given.
+fn expand(root: &Path, pattern: &str, id: Option<&str>) -> Vec<PathBuf> {
     let mut paths = vec![root.to_owned()];
+    let mut stars = pattern.matches('*').count();
     for part in pattern.split('/') {
-        if part == "*" {
+        stars -= usize::from(part == "*");
+        if let (0, "*", Some(id)) = (stars, part, id) {
+            paths.iter_mut().for_each(|path| path.push(id));
+        } else if part == "*" {
             paths = paths.iter().flat_map(|path| children(path)).take(ENTRIES_LIMIT).collect();
         } else {
             paths.iter_mut().for_each(|path| path.push(part));
@@ -156,22 +176,31 @@ pub(super) fn pid(value: &Value) -> Option<u32> {
 }
 
 pub(super) fn string_map(value: &Value) -> BTreeMap<String, String> {
-    let entries = value.as_object().into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    let mut map = BTreeMap::new();
+    for (key, value) in value.as_object().into_iter().flatten() {
+        if let Some(value) = value.as_str() {
+            map.insert(key.clone(), value.to_owned());
+        }
+    }
+    map
 }
 
 /// runc's `state.json`; its `config.labels` are the annotations as `key=value`.
 fn runc(path: &Path, engine: Option<Engine>) -> Option<Record> {
     let state = json(path)?;
-    let labels = at(&state, &["config", "labels"]).as_array().into_iter().flatten();
-    let labels = labels.filter_map(|label| label.as_str()?.split_once('='));
+    let mut labels = BTreeMap::new();
+    for label in at(&state, &["config", "labels"]).as_array().into_iter().flatten() {
+        if let Some((key, value)) = label.as_str().and_then(|label| label.split_once('=')) {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
     let mut record = Record {
         engine,
         id: text(at(&state, &["id"]))?,
         pid: pid(at(&state, &["init_process_pid"])),
         start: at(&state, &["init_process_start"]).as_u64(),
         cgroup: text(at(&state, &["cgroup_paths", ""])).map(PathBuf::from),
-        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        labels,
         ..Record::default()
     };
     from_annotations(&mut record);

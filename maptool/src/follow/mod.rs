@@ -18,13 +18,14 @@ use crate::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use crate::identity::mntns::{self, MountNamespace};
 use crate::identity::process;
 use crate::plan::Plan;
-use crate::set::{CgroupMember, Kind, Member, MntnsMember, Set};
+use crate::set::{CgroupMember, Kind, Member, Set};
 use crate::text;
 
 mod asker;
 mod early;
 mod rule;
 pub mod selector;
+mod traced;
 pub mod tree;
 
 use asker::Asker;
@@ -297,7 +298,7 @@ impl Follower {
         for (&id, followed) in &self.followed {
             let member = match (kind, &followed.namespace) {
                 (Kind::Cgroup, _) => Member::Cgroup(CgroupMember::new(id, true)),
-                (Kind::Mntns, Some(held)) => member_of(&held.namespace),
+                (Kind::Mntns, Some(held)) => held.namespace.member(),
                 (Kind::Mntns, None) => continue,
             };
             names.insert(member.key(), followed.name.clone());
@@ -433,7 +434,7 @@ impl Follower {
         let old = followed.namespace.replace(Held { namespace, pid, _file: file });
         let old = old.map(|old| old.namespace);
         if store && old != Some(namespace) {
-            self.store(id, member_of(&namespace));
+            self.store(id, namespace.member());
         }
         if let Some(old) = old.filter(|old| old.inode != namespace.inode) {
             self.forget_namespace(id, &old);
@@ -539,7 +540,7 @@ impl Follower {
         }
         let engines = unnamed.filter_map(|pending| Some(from_cgroup_path(&pending.directory)?.engine));
         self.asker.ask(&engines.collect::<Vec<_>>(), now);
-        let mut inventory = Inventory::of_records();
+        let mut inventory = Inventory::of_records().with_engines();
         self.asker.answers().for_each(|answer| inventory.add_answer(answer));
         inventory
     }
@@ -569,8 +570,4 @@ impl Follower {
         let ids: Vec<u64> = self.followed.keys().copied().collect();
         ids.into_iter().for_each(|id| self.removed(id));
     }
-}
-
-fn member_of(namespace: &MountNamespace) -> Member {
-    Member::Mntns(MntnsMember { inode: u64::from(namespace.inode), check: namespace.member_value() })
 }

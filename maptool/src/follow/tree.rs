@@ -1,4 +1,5 @@
-//! New and removed cgroups of the whole v2 hierarchy, as the kernel reports them: fanotify(7) on cgroupfs.
+//! New and removed cgroups of the whole v2 hierarchy, as the kernel reports them: fanotify(7) on cgroupfs, or else a BPF
+//! program ([`super::traced`]).
 //!
 //! In: the mount point. Out: [`Change`]s with the ids of the kernel, in order; an overflow of the queue is told,
 //! and everything has to be looked at anew.
@@ -14,6 +15,7 @@ use loader::sys::fs::{fanotify_init, fanotify_mark};
 use loader::sys::uapi::{FILEID_KERNFS, fanotify};
 use loader::{Error, Result, ResultExt};
 
+use super::traced::Traced;
 use crate::text;
 
 /// What happened.
@@ -44,12 +46,21 @@ pub enum Change {
 /// A watched hierarchy.
 #[derive(Debug)]
 pub struct Tree {
-    group: File,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Fanotify(File),
+    Traced(Box<Traced>),
 }
 
 impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.group.as_fd()
+        match &self.source {
+            Source::Fanotify(group) => group.as_fd(),
+            Source::Traced(traced) => traced.as_fd(),
+        }
     }
 }
 
@@ -57,28 +68,31 @@ impl Tree {
     /// Watches all of the hierarchy that is mounted at `mount_point`.
     ///
     /// # Errors
-    /// `NotSupported`: Linux 5.17 is needed. `Permission`: CAP_SYS_ADMIN is.
+    /// `NotSupported`: neither Linux 6.7, for fanotify, nor BPF with types of the kernel. `Permission`: CAP_SYS_ADMIN, or
+    /// CAP_BPF and CAP_PERFMON.
     pub fn watch(mount_point: &Path) -> Result<Self> {
-        let context = || format!("watch cgroups at `{}`", text::path(mount_point));
-        let flags = fanotify::CLOEXEC
-            | fanotify::NONBLOCK
-            | fanotify::REPORT_FID
-            | fanotify::REPORT_DIR_FID
-            | fanotify::REPORT_NAME
-            | fanotify::REPORT_TARGET_FID;
-        let group = fanotify_init(flags).map_err(|error| match error.errno {
-            libc::EINVAL => Error::not_supported("fanotify with names and target ids", "5.17"),
-            _ => error.into(),
+        let source = fanotify(mount_point).map(Source::Fanotify).or_else(|refused| {
+            // The better way's reason is the one to tell.
+            Traced::attach().map(|traced| Source::Traced(Box::new(traced))).map_err(|_| refused)
         });
-        let group = group.with_context(context)?;
-        let target =
-            File::open(mount_point).map_err(|error| Error::io("open", error)).with_context(context)?;
-        let mask = fanotify::CREATE | fanotify::DELETE | fanotify::ONDIR;
-        let mark = fanotify::MARK_ADD | fanotify::MARK_FILESYSTEM;
-        fanotify_mark(group.as_fd(), mark, mask, target.as_fd())
-            .map_err(Error::from)
-            .with_context(context)?;
-        Ok(Self { group: File::from(group) })
+        let source = source.with_context(|| format!("watch cgroups at `{}`", text::path(mount_point)))?;
+        Ok(Self { source })
+    }
+
+    /// As [`Tree::watch`], by the BPF program.
+    ///
+    /// # Errors
+    /// `Permission`: CAP_BPF and CAP_PERFMON are needed. Those of the loader.
+    pub fn trace() -> Result<Self> {
+        Ok(Self { source: Source::Traced(Box::new(Traced::attach()?)) })
+    }
+
+    /// By what the kernel reports.
+    pub fn way(&self) -> &'static str {
+        match &self.source {
+            Source::Fanotify(_) => "fanotify",
+            Source::Traced(_) => "a BPF program",
+        }
     }
 
     /// What has happened since the last call; empty if nothing has. Does not block.
@@ -86,8 +100,12 @@ impl Tree {
     /// # Errors
     /// read(2) failed.
     pub fn changes(&mut self) -> Result<Vec<Change>> {
+        let group = match &mut self.source {
+            Source::Fanotify(group) => group,
+            Source::Traced(traced) => return traced.changes(),
+        };
         let mut buffer = vec![0; 64 << 10];
-        match self.group.read(&mut buffer) {
+        match group.read(&mut buffer) {
             Ok(length) => Ok(parse(buffer.get(..length).unwrap_or_default())),
             Err(error) if matches!(error.kind(), IoErrorKind::WouldBlock | IoErrorKind::Interrupted) => {
                 Ok(Vec::new())
@@ -95,6 +113,26 @@ impl Tree {
             Err(error) => Err(Error::io("read fanotify events", error)),
         }
     }
+}
+
+/// Linux 5.17 has names and target ids; cgroupfs has the number of a file system that is wanted since 6.7.
+fn fanotify(mount_point: &Path) -> Result<File> {
+    let flags = fanotify::CLOEXEC
+        | fanotify::NONBLOCK
+        | fanotify::REPORT_FID
+        | fanotify::REPORT_DIR_FID
+        | fanotify::REPORT_NAME
+        | fanotify::REPORT_TARGET_FID;
+    let too_old = |error: loader::sys::SysError| match error.errno {
+        libc::EINVAL | libc::ENODEV => Error::not_supported("fanotify on cgroup2", "6.7"),
+        _ => error.into(),
+    };
+    let group = fanotify_init(flags).map_err(too_old)?;
+    let target = File::open(mount_point).map_err(|error| Error::io("open", error))?;
+    let mask = fanotify::CREATE | fanotify::DELETE | fanotify::ONDIR;
+    let mark = fanotify::MARK_ADD | fanotify::MARK_FILESYSTEM;
+    fanotify_mark(group.as_fd(), mark, mask, target.as_fd()).map_err(too_old)?;
+    Ok(File::from(group))
 }
 
 /// `struct fanotify_event_metadata`: u32 length, u8 version, u8, u16 length of this header, u64 mask, i32 fd,

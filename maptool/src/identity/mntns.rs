@@ -18,6 +18,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::proc_path;
 use super::process::{self, ByMountNamespace};
 use crate::filesystem::{self, magic};
+use crate::set::{Member, MntnsMember};
 use crate::text;
 
 /// Smallest inode number that can be a namespace's: 0xF0000000 is the first dynamic number of procfs, and the
@@ -42,6 +43,11 @@ impl MountNamespace {
     /// unchecked, if that is unknown (or its low half happens to be 0).
     pub fn member_value(&self) -> u32 {
         self.unique_id.map_or(0, |id| u32::try_from(id & u64::from(u32::MAX)).unwrap_or(0))
+    }
+
+    /// The member of a set that stands for it.
+    pub fn member(&self) -> Member {
+        Member::Mntns(MntnsMember { inode: self.inode.into(), check: self.member_value() })
     }
 }
 
