@@ -9,18 +9,18 @@ mod percpu;
 mod pin;
 
 use std::ffi::CString;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::cpu;
 use crate::kernel::privilege::{self, Need};
+use crate::pinned;
 use crate::spec::map::{map_flag, map_type};
 use crate::sys::bpf::{self, MapRef, MapShape};
 use crate::sys::uapi::{self, update};
-use crate::sys::{self, SysError, attr};
+use crate::sys::{SysError, attr};
 
 mod by_id;
 
@@ -188,17 +188,11 @@ impl Map {
     /// `NotFound`; `Permission`; `Incompatible` when the path is not a pinned map (a directory, an ordinary file,
     /// a pinned program).
     pub fn open_pinned(path: &Path, access: Access) -> Result<Self> {
-        let c_path = c_path(path)?;
         let flags = match access {
             Access::ReadWrite => 0,
             Access::ReadOnly => map_flag::RDONLY,
         };
-        let fd = bpf::obj_get(&c_path, flags).map_err(|error| explain_obj_get(path, error))?;
-        // Queues and stacks, which have no keys, answer that question as anything but a map does.
-        if !bpf::is_map(fd.as_fd()) && object_kind(&fd) != MAP {
-            return Err(Error::incompatible(format!("this is a pinned {}, not a map", object_kind(&fd))));
-        }
-        Self::from_fd(fd)
+        Self::from_fd(pinned::open(path, flags, pinned::MAP)?)
     }
 
     /// Takes over an fd that is a map.
@@ -483,37 +477,6 @@ fn shape_of(info: &MapInfo) -> Result<MapShape> {
 pub(crate) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(ErrorKind::InvalidObject, "the path holds a NUL byte"))
-}
-
-/// Says in words what the kernel means when `BPF_OBJ_GET` fails on something that is no pin: it answers
-/// `EACCES` for anything that is not a regular bpffs inode, whoever asks.
-fn explain_obj_get(path: &Path, error: SysError) -> Error {
-    let Ok(meta) = fs::metadata(path) else { return error.into() };
-    if meta.is_dir() {
-        return Error::incompatible("this is a directory, not a pinned map");
-    }
-    let on_bpffs = sys::fs::fs_magic_of_path(path).is_ok_and(|magic| magic == uapi::magic::BPF_FS);
-    if !on_bpffs {
-        return Error::incompatible("this is an ordinary file, not a pinned map");
-    }
-    error.into()
-}
-
-const MAP: &str = "map";
-
-/// `program`, `link`, `btf object`...: what an fd of an unknown BPF object is, as far as /proc says.
-fn object_kind(fd: &OwnedFd) -> &'static str {
-    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
-    let link = link.to_string_lossy();
-    if link.contains("bpf-prog") {
-        "program"
-    } else if link.contains("bpf-map") {
-        MAP
-    } else if link.contains("bpf_link") || link.contains("bpf-link") {
-        "link"
-    } else {
-        "BPF object of another kind"
-    }
 }
 
 /// The numbers of a map, for messages.

@@ -24,11 +24,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::kernel::privilege::{self, Need};
 use crate::kernel::tracefs::DynamicEvent;
 use crate::program::Program;
-use crate::section::Target;
+use crate::section::{Target, attach_type};
 use crate::sys::{bpf, link, perf, process};
 
 /// How a program is attached.
@@ -144,6 +144,7 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
     let result = match &program.kind().target {
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, options),
         Target::RawTracepoint { name } => raw_tracepoint::attach(program, name, options),
+        Target::Lsm { .. } if program.kind().attach_type == attach_type::LSM_CGROUP => Err(by_others()),
         Target::BtfTracepoint { .. }
         | Target::Function { .. }
         | Target::Lsm { .. }
@@ -170,14 +171,19 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         }
         Target::StructOps { .. } => {
             let why = "a function of a struct_ops is attached together with the others of it";
-            Err(Error::new(ErrorKind::Incompatible, why))
+            Err(Error::incompatible(why))
         }
         Target::Missing => Err(Error::invalid("its section name does not say where")),
-        _ => Err(Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")),
+        _ => Err(by_others()),
     };
     result
         .map_err(|error| privilege::explain(error, Need::Tracing))
         .with_context(|| format!("attach program `{}`", program.name()))
+}
+
+/// For programs that are attached to devices, cgroups and sockets.
+fn by_others() -> Error {
+    Error::incompatible("this crate does not attach programs of this type")
 }
 
 /// Asks, before a program for `target` is loaded, whether this kernel has what it would be attached to. Cheap, and no promise.

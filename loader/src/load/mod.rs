@@ -118,13 +118,16 @@ impl Object {
         self.try_load(name, None).with_context(|| format!("load program `{name}`"))
     }
 
-    /// As [`Object::load_program`], for an extension (`freplace`): `replaced` is the loaded program that has the function
-    /// to be replaced.
-    pub fn load_extension(&mut self, name: &str, replaced: &Program) -> Result<Program> {
-        self.try_load(name, Some(replaced)).with_context(|| format!("load program `{name}`"))
+    /// As [`Object::load_program`], for a program that goes on a function of another program, `extended`: an extension
+    /// (`freplace`), or one that traces it (`fentry`, `fexit`). It must have been loaded with its types.
+    ///
+    /// # Errors
+    /// Also `NotFound` when `extended` has no such function.
+    pub fn load_program_on(&mut self, name: &str, extended: &Program) -> Result<Program> {
+        self.try_load(name, Some(extended)).with_context(|| format!("load program `{name}`"))
     }
 
-    fn try_load(&mut self, name: &str, replaced: Option<&Program>) -> Result<Program> {
+    fn try_load(&mut self, name: &str, extended: Option<&Program>) -> Result<Program> {
         let found = self.spec.programs.iter().position(|program| program.name == name);
         let (index, spec) = found
             .and_then(|index| Some((index, self.spec.programs.get(index)?)))
@@ -143,7 +146,7 @@ impl Object {
         let modules =
             called.iter().map(|module| owned(types.module_object(*module)?)).collect::<Result<Vec<_>>>()?;
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
-        let (kind, attach_to) = attach_to(&self.spec, index, types, replaced)?;
+        let (kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
         let program = program::load(&program::Parts {
             object: &self.spec,
             spec,
@@ -260,18 +263,19 @@ fn attach_to<'a>(
     object: &ObjectSpec,
     index: usize,
     types: &'a mut KernelTypes,
-    replaced: Option<&'a Program>,
+    extended: Option<&'a Program>,
 ) -> Result<(ProgramKind, (u32, Option<BorrowedFd<'a>>))> {
     let spec =
         object.programs.get(index).ok_or_else(|| Error::not_found("the object has no such program"))?;
     let mut kind = spec.kind.clone();
-    match &spec.kind.target {
-        Target::ProgramFunction { name } => {
-            let replaced = replaced
-                .ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
-            Ok((kind, (replaced.function_id(name)?, Some(replaced.as_fd()))))
+    match (&spec.kind.target, extended) {
+        (Target::ProgramFunction { name } | Target::Function { name, .. }, Some(extended)) => {
+            Ok((kind, (extended.function_id(name)?, Some(extended.as_fd()))))
         }
-        Target::StructOps { .. } => {
+        (Target::ProgramFunction { .. }, None) => {
+            Err(Error::invalid("it replaces a function of a program; say of which"))
+        }
+        (Target::StructOps { .. }, _) => {
             let (ops, member) = struct_ops::of_program(object, index, types)?;
             kind.attach_type = member;
             Ok((kind, (ops.id.0, types.module_object(ops)?)))
