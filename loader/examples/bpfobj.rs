@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use loader::Result;
+use loader::load::TargetFiles;
 use loader::section::{ProgramKind, split_autoload};
 use loader::spec::ObjectSpec;
 use report::Report;
@@ -59,9 +60,8 @@ enum Command {
     Explain {
         /// The object
         object: PathBuf,
-        /// Types of the kernel to explain for: raw BTF, ELF, or gzip of them
-        #[arg(long, value_name = "FILE")]
-        btf: Option<PathBuf>,
+        #[command(flatten)]
+        types: TypesArgs,
         /// One JSON object instead of text
         #[arg(long)]
         json: bool,
@@ -89,14 +89,30 @@ enum Command {
     },
 }
 
+/// Where types come from, if not from the running kernel.
+#[derive(Args)]
+struct TypesArgs {
+    /// Types to take for the kernel's: raw BTF, ELF, or gzip of them
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
+    /// Types of a module, instead of those that are loaded: NAME.ko, or raw BTF (repeatable)
+    #[arg(long, value_name = "FILE")]
+    module_btf: Vec<PathBuf>,
+}
+
+impl TypesArgs {
+    fn files(&self) -> TargetFiles {
+        TargetFiles { kernel: self.btf.clone(), modules: self.module_btf.clone() }
+    }
+}
+
 /// What loading takes.
 #[derive(Args)]
 struct LoadArgs {
     /// The object
     object: PathBuf,
-    /// Types to take for the kernel's: raw BTF, ELF, or gzip of them
-    #[arg(long, value_name = "FILE")]
-    btf: Option<PathBuf>,
+    #[command(flatten)]
+    types: TypesArgs,
     /// Set a global variable (repeatable): a number, true/false, "text", or hex:BYTES
     #[arg(long, value_name = "VAR=VALUE", value_parser = values::parse_assignment)]
     set: Vec<values::Assignment>,
@@ -109,8 +125,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let (result, json) = match &cli.command {
         Command::Inspect { object, json } => (open(object).map(|spec| inspect::inspect(&spec)), *json),
-        Command::Explain { object, btf, json } => {
-            (open(object).and_then(|spec| explain::explain(spec, btf.as_deref())), *json)
+        Command::Explain { object, types, json } => {
+            (open(object).and_then(|spec| explain::explain(spec, &types.files())), *json)
         }
         Command::Load { common, program, pin } => {
             (prepare(common).and_then(|spec| load::load(spec, common, program, pin.as_deref())), common.json)

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use loader::load::{KernelTypes, LoadOptions, Object};
+use loader::load::{KernelTypes, LoadOptions, Object, TargetFiles};
 use loader::spec::{ObjectSpec, Pinning};
 use loader::{Error, Result};
 use nix::mount::{MsFlags, mount};
@@ -40,7 +40,7 @@ fn bench(path: &Path) -> Result<()> {
     };
     let spec = parse()?;
     report("parse", || parse().map(drop))?;
-    report("search the kernel's types", || KernelTypes::find(&spec, None).map(drop))?;
+    report("search the kernel's types", || KernelTypes::find(&spec, &TargetFiles::default()).map(drop))?;
     report("create maps and BTF, search included", || create(&spec).map(drop))?;
     report("all: parse, create, load every program that loads", || load_all(&parse()?))?;
     theirs(path)

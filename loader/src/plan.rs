@@ -4,8 +4,6 @@
 //! the other byte order too. Nothing is loaded, so what only the verifier knows is not in it: whether a poisoned
 //! instruction can be reached, for one. Doing it is [`crate::load`].
 
-use std::path::Path;
-
 use crate::attach::uprobe;
 use crate::btf::ext::CoreRecord;
 use crate::core_reloc::{self, CoreResolver, FailedRelocation, KernelType, Outcome, RelocKind};
@@ -16,7 +14,7 @@ use crate::kernel::kallsyms;
 use crate::kernel::tracefs::TraceFs;
 use crate::linker::{self, LinkedProgram, SourceLine};
 use crate::load::externs::Resolved;
-use crate::load::{Externs, KernelTypes, map_config};
+use crate::load::{Externs, KernelTypes, TargetFiles, map_config};
 use crate::map::MapConfig;
 use crate::section::Target;
 use crate::spec::{ObjectSpec, ProgramSpec, RelocTarget};
@@ -135,14 +133,14 @@ pub enum PlannedHook {
     Unknown,
 }
 
-/// Plans `spec` for the running kernel, or, if `btf` is given, for the kernel whose types are in that file; then
+/// Plans `spec` for the running kernel, or, if `files` has one, for the kernel whose types are in that file; then
 /// configuration values and addresses are still those of the running kernel, and hooks that are not found by
 /// type stay unknown.
 ///
 /// # Errors
 /// When there are no types to be had; all other problems are in the plan.
-pub fn plan(mut spec: ObjectSpec, btf: Option<&Path>) -> Result<Plan> {
-    let mut types = KernelTypes::find(&spec, btf)?;
+pub fn plan(mut spec: ObjectSpec, files: &TargetFiles) -> Result<Plan> {
+    let mut types = KernelTypes::find(&spec, files)?;
     let mut externs = Externs::configure(&mut spec, "");
     let spec = &spec;
     let maps = spec.maps.iter().map(|map| map_config(map, None)).collect();
@@ -153,7 +151,7 @@ pub fn plan(mut spec: ObjectSpec, btf: Option<&Path>) -> Result<Plan> {
         .iter()
         .map(|program| PlannedProgram {
             code: code(spec, program, &mut types, &resolved),
-            hook: match hook(program, &types, btf.is_none()) {
+            hook: match hook(program, &types, files.kernel.is_none()) {
                 // What only root may look up is not refused by that.
                 Err(error) if error.kind() == ErrorKind::Permission => Ok(PlannedHook::Unknown),
                 hook => hook,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::insn::Insn;
 use crate::kernel::privilege::{self, Need};
 use crate::map::{name_of, object_name};
-use crate::section::ProgramKind;
+use crate::section::{ProgramKind, attach_type, program_type};
 use crate::sys::bpf::{self, ProgLoadBuffers};
 use crate::sys::by_id;
 use crate::sys::{SysError, attr, uapi};
@@ -137,7 +137,7 @@ impl Program {
         numbers.log_level = 1;
         match attempt(numbers, &mut log) {
             Ok(fd) => Ok(loaded(fd)),
-            Err(_) => Err(rejected(first, &log)),
+            Err(_) => Err(rejected(first, &log, config.kind)),
         }
     }
 
@@ -243,6 +243,21 @@ fn numbers(config: &ProgramConfig<'_>) -> attr::ProgLoad {
     }
 }
 
+/// Attach types that a kernel may be too old for, which it says by `EINVAL` and nothing else. Old ones are not listed: there it
+/// means something else.
+fn late_attach_type(kind: &ProgramKind) -> Option<(&'static str, &'static str)> {
+    match (kind.program_type, kind.attach_type) {
+        (program_type::TRACING, attach_type::TRACE_FSESSION) => Some(("fsession programs", "7.0")),
+        (
+            program_type::TRACING,
+            attach_type::TRACE_FENTRY_MULTI
+            | attach_type::TRACE_FEXIT_MULTI
+            | attach_type::TRACE_FSESSION_MULTI,
+        ) => Some(("tracing of many functions by one program", "7.2")),
+        _ => None,
+    }
+}
+
 fn flag(on: bool, bit: u32) -> u32 {
     if on { bit } else { 0 }
 }
@@ -259,8 +274,15 @@ fn retry_again(mut call: impl FnMut() -> Result<OwnedFd, SysError>) -> Result<Ow
 }
 
 /// The verifier has spoken if there is a log; without one the kernel refused before it looked at the code.
-fn rejected(error: SysError, log: &[u8]) -> Error {
+fn rejected(error: SysError, log: &[u8], kind: &ProgramKind) -> Error {
     let text = verifier_log::text(log);
+    // An attach type that it does not know is one without a target to the verifier.
+    let unseen = verifier_log::summary(&text).is_empty() || text.contains("must provide btf_id");
+    if let (true, libc::EINVAL | libc::E2BIG, Some((feature, since))) =
+        (unseen, error.errno, late_attach_type(kind))
+    {
+        return Error::not_supported(feature, since);
+    }
     if verifier_log::summary(&text).is_empty() {
         return privilege::explain(error.into(), Need::Tracing);
     }

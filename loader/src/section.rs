@@ -64,8 +64,10 @@ pub enum Target {
         /// The BTF FUNC.
         name: String,
     },
-    /// Many kernel functions by a pattern with `*` and `?`.
+    /// Many kernel functions, by their BTF and a pattern with `*` and `?`.
     Functions {
+        /// The module that must have them; the kernel itself when absent.
+        module: Option<String>,
         /// The pattern.
         pattern: String,
     },
@@ -224,7 +226,7 @@ impl table::Shape {
             Shape::RawTracepoint => Ok(Target::RawTracepoint { name }),
             Shape::BtfTracepoint => Ok(Target::BtfTracepoint { name }),
             Shape::Function => parse_function(rest),
-            Shape::Functions => Ok(Target::Functions { pattern: name }),
+            Shape::Functions => parse_functions(rest),
             Shape::ProgramFunction => Ok(Target::ProgramFunction { name }),
             Shape::Lsm => Ok(Target::Lsm { name }),
             Shape::Iterator => Ok(Target::Iterator { name }),
@@ -248,6 +250,17 @@ fn parse_tracepoint(rest: &str) -> Result<Target> {
 }
 
 fn parse_function(rest: &str) -> Result<Target> {
+    let (module, name) = split_module(rest)?;
+    Ok(Target::Function { module, name: name.to_owned() })
+}
+
+fn parse_functions(rest: &str) -> Result<Target> {
+    let (module, pattern) = split_module(rest)?;
+    check_pattern(pattern)?;
+    Ok(Target::Functions { module, pattern: pattern.to_owned() })
+}
+
+fn split_module(rest: &str) -> Result<(Option<String>, &str)> {
     let (module, name) = match rest.split_once(':') {
         Some((module, name)) => (Some(module.to_owned()), name),
         None => (None, rest),
@@ -255,7 +268,7 @@ fn parse_function(rest: &str) -> Result<Target> {
     if name.is_empty() || module.as_deref() == Some("") {
         return Err(Error::invalid(format!("`{rest}` is not `FUNCTION` or `MODULE:FUNCTION`")));
     }
-    Ok(Target::Function { module, name: name.to_owned() })
+    Ok((module, name))
 }
 
 fn parse_kprobe(rest: &str, at_return: bool) -> Result<Target> {
@@ -274,10 +287,15 @@ fn is_symbol_byte(byte: u8) -> bool {
 }
 
 fn parse_kprobe_multi(rest: &str, at_return: bool) -> Result<Target> {
-    if !rest.bytes().all(|byte| is_symbol_byte(byte) || byte == b'*' || byte == b'?') {
-        return Err(Error::invalid(format!("`{rest}` is not a pattern of kernel symbols")));
-    }
+    check_pattern(rest)?;
     Ok(Target::KprobeMulti { pattern: rest.to_owned(), at_return })
+}
+
+fn check_pattern(pattern: &str) -> Result<()> {
+    match pattern.bytes().all(|byte| is_symbol_byte(byte) || byte == b'*' || byte == b'?') {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("`{pattern}` is not a pattern of kernel symbols"))),
+    }
 }
 
 fn parse_uprobe(rest: &str, at_return: bool) -> Result<Target> {
@@ -356,6 +374,21 @@ mod tests {
         );
         assert_eq!(kind("kprobes"), ProgramKind::UNKNOWN);
         assert_eq!(kind("kprobex/y"), ProgramKind::UNKNOWN);
+    }
+
+    #[test]
+    fn many_functions_are_named_by_a_pattern_of_the_kernel_or_of_a_module() {
+        let multi = kind("fsession.multi.s/bpf_testmod:test_*");
+        assert_eq!((multi.attach_type, multi.sleepable), (attach_type::TRACE_FSESSION_MULTI, true));
+        let (module, pattern) = (Some("bpf_testmod".into()), "test_*".into());
+        assert_eq!(multi.target, Target::Functions { module, pattern });
+        assert_eq!(
+            kind("fentry.multi/tcp_?onnect").target,
+            Target::Functions { module: None, pattern: "tcp_?onnect".into() }
+        );
+        assert_eq!(kind("fexit.multi").target, Target::Missing);
+        assert!(ProgramKind::from_section_name("fexit.multi/tcp-*").is_err());
+        assert!(ProgramKind::from_section_name("fexit.multi/m:").is_err());
     }
 
     #[test]

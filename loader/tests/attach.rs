@@ -227,6 +227,56 @@ fn functions_of_this_program_are_probed_by_one_pattern() {
     }
 }
 
+/// Attaches a tracing program, if this kernel lets it, and counts its runs while each `bpf_fentry_test` function is called
+/// [`TIMES`] times.
+fn traced(name: &str, target: Target) -> Option<u64> {
+    let mut spec = spec()?;
+    spec.program_mut(name).unwrap().kind.target = target;
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    // Test runs of this one call the functions; it is not attached itself.
+    let attached = object.load_program("by_fentry").and_then(|caller| {
+        let program = object.load_program(name)?;
+        Ok((caller, attach(&program)?))
+    });
+    let (caller, link) = match attached {
+        Ok(attached) => attached,
+        Err(error) => {
+            let expected = matches!(error.kind(), ErrorKind::NotSupported { .. }) || !has_trampolines();
+            assert!(expected, "{error:#}");
+            not_run(&NotRun::KernelLacks("fsession, fentry.multi"));
+            return None;
+        }
+    };
+    (0..TIMES).for_each(|_| _ = caller.test_run(&[]).unwrap());
+    let runs = number(&object, "hits");
+    link.detach();
+    caller.test_run(&[]).unwrap();
+    assert_eq!(number(&object, "hits"), runs, "{name}");
+    Some(runs)
+}
+
+#[test]
+fn a_session_runs_at_both_ends_of_a_kernel_function() {
+    let target = Target::Function { module: None, name: "bpf_fentry_test1".to_owned() };
+    let Some(runs) = traced("by_fsession", target) else { return };
+    assert_eq!(runs, 2 * TIMES);
+}
+
+#[test]
+fn many_kernel_functions_are_traced_by_one_program() {
+    let matching = |pattern: &str| Target::Functions { module: None, pattern: pattern.to_owned() };
+    for (name, runs_a_call) in [("by_fentry_multi", 1), ("by_fexit_multi", 1), ("by_fsession_multi", 2)] {
+        let Some(runs) = traced(name, matching("bpf_fentry_tes?1")) else { return };
+        assert_eq!(runs, runs_a_call * TIMES, "{name}");
+        let runs = traced(name, matching("bpf_fentry_test?")).unwrap();
+        // How many there are depends on the kernel.
+        assert!(
+            runs.is_multiple_of(runs_a_call * TIMES) && runs >= 5 * runs_a_call * TIMES,
+            "{name}: {runs}"
+        );
+    }
+}
+
 #[test]
 fn a_missing_symbol_of_a_binary_is_named() {
     let Some(mut spec) = spec() else { return };

@@ -63,6 +63,7 @@ fn sign_of(rust_type: &str) -> Option<(&'static str, &'static str)> {
     match rust_type {
         "LinkCreateKprobeMulti" => Some(("kprobe.multi", "syms")),
         "LinkCreateUprobeMulti" => Some(("uprobe.multi", "ref_ctr_offsets")),
+        "LinkCreateTracingMulti" => Some(("fentry.multi", "tracing_multi")),
         _ => None,
     }
 }
@@ -75,7 +76,7 @@ fn old_guest() -> bool {
 #[test]
 fn every_field_is_where_the_running_kernel_has_it() {
     let Some(btf) = vmlinux() else { return };
-    let all: [(&str, Fields); 18] = [
+    let all: [(&str, Fields); 19] = [
         ("MapCreate", attr::MapCreate::FIELDS),
         ("MapElem", attr::MapElem::FIELDS),
         ("MapFd", attr::MapFd::FIELDS),
@@ -90,6 +91,7 @@ fn every_field_is_where_the_running_kernel_has_it() {
         ("LinkCreatePerf", attr::LinkCreatePerf::FIELDS),
         ("LinkCreateKprobeMulti", attr::LinkCreateKprobeMulti::FIELDS),
         ("LinkCreateUprobeMulti", attr::LinkCreateUprobeMulti::FIELDS),
+        ("LinkCreateTracingMulti", attr::LinkCreateTracingMulti::FIELDS),
         ("LinkCreateIter", attr::LinkCreateIter::FIELDS),
         ("IterCreate", attr::IterCreate::FIELDS),
         ("ProgBindMap", attr::ProgBindMap::FIELDS),

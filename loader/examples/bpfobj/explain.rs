@@ -1,9 +1,9 @@
 //! `bpfobj explain`: what everything in the object would become. Loads nothing, needs no root.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use loader::Result;
+use loader::load::TargetFiles;
 use loader::map::MapConfig;
 use loader::plan::{
     PlannedCode, PlannedExtern, PlannedHook, PlannedProgram, PlannedRelocation, Reference, plan,
@@ -15,9 +15,9 @@ use crate::inspect::{endian, list, word};
 use crate::names;
 use crate::report::{Report, error_json};
 
-/// The plan for `spec` on this kernel, or on that whose types are in `btf`.
-pub(crate) fn explain(spec: ObjectSpec, btf: Option<&Path>) -> Result<Report> {
-    let plan = plan(spec.clone(), btf)?;
+/// The plan for `spec` on this kernel, or on that whose types are in `files`.
+pub(crate) fn explain(spec: ObjectSpec, files: &TargetFiles) -> Result<Report> {
+    let plan = plan(spec.clone(), files)?;
     let maps = spec.maps.iter().zip(&plan.maps);
     let externs = spec.externs.iter().zip(&plan.externs);
     let programs = spec.programs.iter().zip(&plan.programs);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use loader::load::{LoadOptions, Object};
+use loader::load::{LoadOptions, Object, TargetFiles};
 use loader::spec::{ObjectSpec, Pinning};
 use loader::{Error, Program, Result, ResultExt as _};
 use serde_json::{Value, json};
@@ -58,8 +58,8 @@ pub(crate) fn create(mut spec: ObjectSpec, args: &LoadArgs, pin: Option<&Path>) 
         spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
     }
     let pin_root = pin.map(Path::to_path_buf);
-    let options =
-        LoadOptions { btf: args.btf.clone(), pin_root, skip_failed_maps: true, ..LoadOptions::default() };
+    let TargetFiles { kernel: btf, modules: module_btf } = args.types.files();
+    let options = LoadOptions { btf, module_btf, pin_root, skip_failed_maps: true, ..LoadOptions::default() };
     Object::create(spec, options).with_context(|| format!("object `{}`", args.object.display()))
 }
 

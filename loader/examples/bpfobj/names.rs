@@ -39,7 +39,8 @@ pub(crate) fn target(target: &Target) -> Option<String> {
         | Target::Syscall { name, .. } => name.clone(),
         Target::Function { module: Some(module), name } => format!("{module}:{name}"),
         Target::Function { module: None, name } => name.clone(),
-        Target::Functions { pattern } | Target::KprobeMulti { pattern, .. } => pattern.clone(),
+        Target::Functions { module: Some(module), pattern } => format!("{module}:{pattern}"),
+        Target::Functions { pattern, .. } | Target::KprobeMulti { pattern, .. } => pattern.clone(),
         Target::Kprobe { symbol, offset: 0, .. } => symbol.clone(),
         Target::Kprobe { symbol, offset, .. } => format!("{symbol}+{offset:#x}"),
         Target::Uprobe { path, symbol, offset, .. } => match (symbol, offset) {

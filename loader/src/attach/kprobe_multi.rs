@@ -45,15 +45,16 @@ fn not_supported() -> Error {
 }
 
 fn matching(pattern: &str) -> Result<Vec<String>> {
-    let traceable = TraceFs::open().and_then(|tracefs| tracefs.traceable_functions());
-    let names = match traceable {
-        Ok(text) => text
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|name| glob::matches(pattern, name))
-            .map(str::to_owned)
-            .collect::<BTreeSet<_>>(),
+    let names = match traceable(pattern) {
+        Ok(names) => names,
         Err(_) => kallsyms::functions(|name| glob::matches(pattern, name))?,
     };
     Ok(names.into_iter().collect())
+}
+
+/// The functions that tracefs says can be traced and that match.
+pub(super) fn traceable(pattern: &str) -> Result<BTreeSet<String>> {
+    let text = TraceFs::open()?.traceable_functions()?;
+    let names = text.lines().filter_map(|line| line.split_whitespace().next());
+    Ok(names.filter(|name| glob::matches(pattern, name)).map(str::to_owned).collect())
 }

@@ -15,6 +15,7 @@ mod pmu;
 pub mod raw_tracepoint;
 pub mod tracepoint;
 pub mod tracing;
+pub mod tracing_multi;
 pub mod uprobe;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -143,6 +144,9 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         | Target::Function { .. }
         | Target::Lsm { .. }
         | Target::ProgramFunction { .. } => tracing::attach(program, options),
+        Target::Functions { module, pattern } => {
+            tracing_multi::attach(program, module.as_deref(), pattern, options)
+        }
         Target::Iterator { .. } => iterator::attach(program),
         Target::Kprobe { symbol, offset, at_return } => {
             let place = kprobe::Place { symbol, offset: *offset, at_return: *at_return };

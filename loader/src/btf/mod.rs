@@ -3,8 +3,10 @@
 //! In: a blob, of an object or of a kernel, as [`BtfData`]. Out: [`Btf`], which answers by id from the bytes
 //! themselves. It keeps one offset for every sixteenth type and nothing else, because a kernel has more than a
 //! hundred thousand types and a tracer looks at a few dozen. The one-pass search for many names is in
-//! [`wanted`], writing BTF in [`encode`], the event contract's layouts in [`layout`], `.BTF.ext` in [`ext`].
+//! [`wanted`], writing BTF in [`encode`], the event contract's layouts in [`layout`], `.BTF.ext` in [`ext`], modules built
+//! for another kernel in `distilled`.
 
+mod distilled;
 pub mod encode;
 pub mod ext;
 pub mod layout;
@@ -21,6 +23,7 @@ pub use parse::BtfData;
 use parse::{KindSizes, Sections, Step, Walk};
 use types::RawType;
 pub use types::{Array, Enumerator, IntInfo, Kind, Linkage, Member, Param, SectionVar, Type, TypeId};
+use wanted::Hit;
 pub use wanted::{WantedIds, WantedSet};
 
 use crate::bytes::{Endian, c_str_at};
@@ -209,6 +212,14 @@ impl Btf {
     pub fn types(&self) -> impl Iterator<Item = Result<Type<'_>>> {
         let steps = self.levels().into_iter().flat_map(|level| level.walk(0));
         (1..).map(TypeId).zip(steps).map(|(id, step)| {
+            let Step { raw, tail, .. } = step?;
+            Ok(Type { btf: self, id, raw, tail })
+        })
+    }
+
+    /// As [`Btf::types`], without those of the base.
+    pub fn own_types(&self) -> impl Iterator<Item = Result<Type<'_>>> {
+        (self.0.first_id..).map(TypeId).zip(self.walk(0)).map(|(id, step)| {
             let Step { raw, tail, .. } = step?;
             Ok(Type { btf: self, id, raw, tail })
         })

@@ -84,20 +84,56 @@ fn read(file: &File) -> Result<BtfData> {
     if bytes.is_empty() {
         return Err(Error::invalid("the file is empty"));
     }
-    if bytes.starts_with(b"\x7fELF") {
-        return from_elf(&bytes).map(BtfData::from);
+    if is_elf(&bytes) {
+        let types = section(&bytes, ".BTF")?.map(BtfData::from);
+        return types.ok_or_else(|| Error::not_found("the ELF file has no section `.BTF`"));
     }
     Ok(BtfData::from(bytes))
 }
 
-/// The section `.BTF` of a kernel image, a module or an object.
-fn from_elf(bytes: &[u8]) -> Result<Vec<u8>> {
+fn is_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x7fELF")
+}
+
+/// A section of a kernel image, a module or an object.
+fn section(bytes: &[u8], name: &str) -> Result<Option<Vec<u8>>> {
     let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes);
     let file = file.map_err(|error| Error::invalid(format!("not a 64-bit ELF file: {error}")))?;
-    let section =
-        file.section_by_name(".BTF").ok_or_else(|| Error::not_found("the ELF file has no section `.BTF`"))?;
-    let data = section.data().map_err(|error| Error::invalid(format!("section `.BTF`: {error}")))?;
-    Ok(data.to_vec())
+    let Some(section) = file.section_by_name(name) else { return Ok(None) };
+    let data = section.data().map_err(|error| Error::invalid(format!("section `{name}`: {error}")))?;
+    Ok(Some(data.to_vec()))
+}
+
+/// Opens the BTF of a kernel module, on top of the types of `kernel`: a module file, raw BTF, either of them possibly packed
+/// with gzip. A module that was built for another kernel brings a distilled base: the section `.BTF.base`, or for
+/// raw BTF the file of the same name with `.base` after it.
+///
+/// # Errors
+/// `InvalidObject` when the file is not BTF; `Incompatible` when the module does not fit `kernel`.
+pub fn open_module(path: &Path, kernel: &Btf) -> Result<Btf> {
+    let read = || -> Result<Btf> {
+        let bytes = read_file(path)?;
+        let (types, base) = match is_elf(&bytes) {
+            true => (section(&bytes, ".BTF")?, section(&bytes, ".BTF.base")?),
+            false => {
+                let mut beside = path.as_os_str().to_owned();
+                beside.push(".base");
+                let beside = Path::new(&beside);
+                (Some(bytes), beside.exists().then(|| read_file(beside)).transpose()?)
+            }
+        };
+        let types = types.ok_or_else(|| Error::not_found("the ELF file has no section `.BTF`"))?;
+        match base {
+            Some(base) => Btf::parse_distilled(types.into(), base.into(), kernel),
+            None => Btf::parse_split(types.into(), kernel),
+        }
+    };
+    read().with_context(|| format!("BTF file `{}`", path.display()))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(|error| Error::io("open", error))?;
+    super::config::unpack(file, SIZE_LIMIT)
 }
 
 fn is_sysfs(file: &File) -> bool {

@@ -40,7 +40,11 @@ fn names() -> Vec<String> {
     names.filter(|name| name != "vmlinux").take(MAX_MODULES).collect()
 }
 
-fn open(name: &str, base: &Btf) -> Result<Btf> {
+/// The types of one loaded module, on top of those of `base`.
+///
+/// # Errors
+/// `NotFound` when no such module is loaded, or it has no types.
+pub fn open(name: &str, base: &Btf) -> Result<Btf> {
     let data = super::btf::read_place(&Path::new(PLACE).join(name))?;
     Btf::parse_split(data, base)
 }

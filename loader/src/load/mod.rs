@@ -35,7 +35,7 @@ use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
 pub use externs::Externs;
 use fixup::Fixup;
 pub use map::config_of as map_config;
-pub use target::KernelTypes;
+pub use target::{KernelTypes, TargetFiles};
 
 /// Where maps are pinned that ask for it, if the caller says nothing else.
 pub const PIN_ROOT: &str = "/sys/fs/bpf";
@@ -48,6 +48,8 @@ const LOST: &str = "lost";
 pub struct LoadOptions {
     /// A BTF file (raw, ELF, gzip) to take for the kernel's, instead of `/sys/kernel/btf/vmlinux`.
     pub btf: Option<PathBuf>,
+    /// Modules whose types count, instead of those that are loaded; see [`TargetFiles::modules`].
+    pub module_btf: Vec<PathBuf>,
     /// Maps to use in place of declared ones, by name: pinned sets of the user, or maps shared with
     /// another object. Their geometry is the caller's to check.
     pub maps: BTreeMap<String, Map>,
@@ -81,7 +83,8 @@ impl Object {
         if spec.endian != crate::Endian::NATIVE {
             return Err(Error::invalid("the object was built for the other byte order"));
         }
-        let types = KernelTypes::find(&spec, options.btf.as_deref())?;
+        let types =
+            KernelTypes::find(&spec, &TargetFiles { kernel: options.btf, modules: options.module_btf })?;
         let externs = Externs::configure(&mut spec, &options.kconfig);
         let btf = btf::load(&spec);
         let root = options.pin_root.unwrap_or_else(|| PathBuf::from(PIN_ROOT));
@@ -228,7 +231,7 @@ fn attach_to<'a>(
             replaced.ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
         return Ok((replaced.function_id(name)?, Some(replaced.as_fd())));
     }
-    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, None)) };
+    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, types.loaded_for(&spec.kind)?)) };
     Ok((found.id.0, types.module_object(found)?))
 }
 

@@ -1,19 +1,29 @@
 //! What an object is fitted to: the types of a kernel and of its modules.
 //!
-//! In: a spec, and the kernel's BTF or a file in its place. Out: [`KernelTypes`]: a [`CoreResolver`] that knows every name
+//! In: a spec, and the kernel's BTF or files in its place ([`TargetFiles`]). Out: [`KernelTypes`]: a [`CoreResolver`] that knows every name
 //! the object may ask for, after one pass over the kernel's types, and, only if some name is not there, one over
 //! each module's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::btf::Kind;
 use crate::btf::wanted::essential_name;
+use crate::btf::{Btf, Kind};
 use crate::core_reloc::{CoreResolver, KernelType};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::{self, modules};
 use crate::section::{ProgramKind, Target};
 use crate::spec::{ExternKind, ObjectSpec};
+
+/// Files to take for the kernel's types; none for those of the running kernel.
+#[derive(Clone, Debug, Default)]
+pub struct TargetFiles {
+    /// The types of the kernel: raw BTF, an ELF file with a section `.BTF`, either packed with gzip.
+    pub kernel: Option<PathBuf>,
+    /// Modules, in the place of those that are loaded: a module's file, or its raw BTF. See
+    /// [`crate::kernel::btf::open_module`].
+    pub modules: Vec<PathBuf>,
+}
 
 /// The types that an object is fitted to.
 #[derive(Debug, Default)]
@@ -29,34 +39,56 @@ struct KernelModule {
     object: Option<OwnedFd>,
 }
 
+impl KernelModule {
+    fn object(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.object.is_none() {
+            let object = modules::open_object(&self.name);
+            self.object = Some(object.with_context(|| format!("open the BTF of module `{}`", self.name))?);
+        }
+        self.object.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::invalid("a module without types"))
+    }
+}
+
 impl KernelTypes {
-    /// Looks up all that any program of `spec` may ask for, in the running kernel or, if `path` is given, in that file
-    /// alone. Reads nothing if the object asks for nothing, so that such objects load on kernels without BTF.
-    pub fn find(spec: &ObjectSpec, path: Option<&Path>) -> Result<Self> {
+    /// Looks up all that any program of `spec` may ask for, in the running kernel and its modules or, if a file is given
+    /// for the kernel, in the given files alone. Reads nothing if the object asks for nothing, so that such objects
+    /// load on kernels without BTF.
+    pub fn find(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
         let Some(local) = &spec.btf else { return Ok(Self::default()) };
         let records: Vec<_> = spec.code().values().flat_map(|section| &section.ext.core).collect();
         let names = wanted_names(spec);
-        if records.is_empty() && names.is_empty() {
+        if records.is_empty() && names.is_empty() && !names_modules(spec) {
             return Ok(Self::default());
         }
-        let kernel = kernel::btf::open(path)?;
+        let kernel = kernel::btf::open(files.kernel.as_deref())?;
         let extra: Vec<_> = names.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
         let resolver =
             CoreResolver::new(local, &kernel, records, &extra).context("prepare CO-RE relocation")?;
         let mut types = Self { resolver: Some(resolver), modules: Vec::new() };
-        if path.is_none() {
-            types.add_modules(&kernel);
+        for path in &files.modules {
+            types.add_module(module_name(path), &kernel::btf::open_module(path, &kernel)?)?;
+        }
+        if files.kernel.is_none() && files.modules.is_empty() {
+            types.add_loaded_modules(spec, &kernel);
         }
         Ok(types)
     }
 
-    fn add_modules(&mut self, kernel: &crate::btf::Btf) {
-        let Some(resolver) = self.resolver.as_mut().filter(|resolver| resolver.lacks_names()) else { return };
+    fn add_module(&mut self, name: String, btf: &Btf) -> Result<()> {
+        let Some(resolver) = self.resolver.as_mut() else { return Ok(()) };
+        resolver.add_module(btf)?;
+        self.modules.push(KernelModule { name, object: None });
+        Ok(())
+    }
+
+    /// Looks into modules only if the kernel itself lacks a name, or if a program says that it means a module's.
+    fn add_loaded_modules(&mut self, spec: &ObjectSpec, kernel: &Btf) {
+        if !names_modules(spec) && !self.resolver.as_ref().is_some_and(CoreResolver::lacks_names) {
+            return;
+        }
         for module in modules::all(kernel) {
             // One that cannot be searched is as good as not loaded.
-            if resolver.add_module(&module.btf).is_ok() {
-                self.modules.push(KernelModule { name: module.name, object: None });
-            }
+            self.add_module(module.name, &module.btf).ok();
         }
     }
 
@@ -74,13 +106,22 @@ impl KernelTypes {
     /// The BTF object of the module that has a type; none for the kernel itself. Needs `CAP_SYS_ADMIN`.
     pub fn module_object(&mut self, found: KernelType) -> Result<Option<BorrowedFd<'_>>> {
         let module = found.blob.checked_sub(1).and_then(|number| self.modules.get_mut(number));
-        let Some(module) = module else { return Ok(None) };
-        if module.object.is_none() {
-            let object = modules::open_object(&module.name);
-            module.object =
-                Some(object.with_context(|| format!("open the BTF of module `{}`", module.name))?);
+        module.map(KernelModule::object).transpose()
+    }
+
+    /// The BTF object of the module that programs of that kind must be loaded for, although they have no target yet.
+    ///
+    /// # Errors
+    /// `NotFound` when no such module is loaded.
+    pub fn loaded_for(&mut self, kind: &ProgramKind) -> Result<Option<BorrowedFd<'_>>> {
+        let Target::Functions { module: Some(name), .. } = &kind.target else { return Ok(None) };
+        if !is_module(name) {
+            return Ok(None);
         }
-        Ok(module.object.as_ref().map(AsFd::as_fd))
+        let module = self.modules.iter_mut().find(|module| module.name == *name);
+        let module =
+            module.ok_or_else(|| Error::not_found(format!("no module `{name}` with types is loaded")))?;
+        module.object().map(Some)
     }
 
     /// The attach target of a program of that kind; none if its kind has no target among the kernel's types.
@@ -89,16 +130,46 @@ impl KernelTypes {
     /// `NotFound` when neither the kernel nor the module that it names has it.
     pub fn attach_target(&self, kind: &ProgramKind) -> Result<Option<KernelType>> {
         let Some((name, btf_kind)) = attach_target(kind) else { return Ok(None) };
-        let found = self.resolver.as_ref().and_then(|resolver| match &kind.target {
-            Target::Function { module: Some(module), .. } if module != "vmlinux" => {
-                let number = self.modules.iter().position(|known| known.name == *module)?;
+        let found = self.resolver.as_ref().and_then(|resolver| match target_module(kind) {
+            Some(module) if is_module(module) => {
+                let number = self.modules.iter().position(|known| known.name == module)?;
                 resolver.find_in(number + 1, &name, btf_kind)
             }
-            _ => resolver.find_anywhere(&name, btf_kind),
+            Some(_) => resolver.find_in(0, &name, btf_kind),
+            None => resolver.find_anywhere(&name, btf_kind),
         });
-        let missing = || Error::not_found(format!("this kernel's BTF has no {} `{name}`", btf_kind.word()));
+        let missing = || {
+            let place = match target_module(kind).filter(|module| is_module(module)) {
+                Some(module) => format!("the BTF of module `{module}`"),
+                None => "this kernel's BTF".to_owned(),
+            };
+            Error::not_found(format!("{place} has no {} `{name}`", btf_kind.word()))
+        };
         found.ok_or_else(missing).map(Some)
     }
+}
+
+/// What the kernel calls the module in that file: `nf_conntrack` for `nf-conntrack.ko`.
+fn module_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
+}
+
+/// Where a program says that its function is.
+fn target_module(kind: &ProgramKind) -> Option<&str> {
+    match &kind.target {
+        Target::Function { module, .. } | Target::Functions { module, .. } => module.as_deref(),
+        _ => None,
+    }
+}
+
+fn names_modules(spec: &ObjectSpec) -> bool {
+    spec.programs.iter().any(|program| target_module(&program.kind).is_some_and(is_module))
+}
+
+/// The kernel itself may be named, too.
+fn is_module(name: &str) -> bool {
+    name != "vmlinux"
 }
 
 /// The name in the kernel's BTF that programs of this kind are attached to.

@@ -81,6 +81,10 @@ attrs! {
         prog_fd: u32, target_fd: u32, attach_type: u32, link_flags: u32, path: u64, offsets: u64,
         ref_ctr_offsets: u64, cookies: u64, cnt: u32, flags: u32, pid: u32, pad: u32,
     }
+    /// `BPF_LINK_CREATE` for fentry.multi and the like (7.x): `ids` is an array of `cnt` u32, `cookies` one of `cnt` u64.
+    LinkCreateTracingMulti {
+        prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, ids: u64, cookies: u64, cnt: u32, pad: u32,
+    }
     /// `BPF_LINK_CREATE` for iterators (5.8).
     LinkCreateIter {
         prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, iter_info: u64, iter_info_len: u32, pad: u32,

@@ -447,6 +447,29 @@ pub fn link_create_uprobe_multi(
     own_fd(CALL, ret)
 }
 
+/// `BPF_LINK_CREATE` of one program on many kernel functions, by their BTF ids (7.x), in the BTF that the program was loaded
+/// for. One cookie for all, or none if it is 0.
+pub fn link_create_tracing_multi(
+    program: BorrowedFd<'_>,
+    attach_type: u32,
+    ids: &[u32],
+    cookie: u64,
+) -> SysResult<OwnedFd> {
+    const CALL: &str = "bpf(BPF_LINK_CREATE)";
+    let cookies = vec![cookie; if cookie == 0 { 0 } else { ids.len() }];
+    let mut attr = attr::LinkCreateTracingMulti {
+        prog_fd: fd_u32(program),
+        attach_type,
+        ids: read_ptr(ids),
+        cookies: read_ptr(&cookies),
+        cnt: len_u32(CALL, ids)?,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads cnt u32 at `ids`, and cnt u64 at `cookies` unless it is 0; both outlive the call.
+    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
+    own_fd(CALL, ret)
+}
+
 /// Whether `BPF_LINK_CREATE` knows kprobe.multi (5.18), asked with the address of an array that cannot be read: a kernel that
 /// knows answers `EFAULT`, one that does not `EINVAL`. `attach_type` is that of the program.
 pub fn has_kprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {

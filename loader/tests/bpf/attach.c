@@ -159,3 +159,27 @@ int replaced(void *context)
 {
 	return 1;
 }
+
+SEC("fsession")
+int by_fsession(void *context)
+{
+	return count(context);
+}
+
+SEC("fentry.multi")
+int by_fentry_multi(void *context)
+{
+	return count(context);
+}
+
+SEC("fexit.multi")
+int by_fexit_multi(void *context)
+{
+	return count(context);
+}
+
+SEC("fsession.multi")
+int by_fsession_multi(void *context)
+{
+	return count(context);
+}
