@@ -175,7 +175,9 @@ impl Map {
         {
             created = bpf::map_create(attr);
         }
+        let linked = config.map_type == map_type::STRUCT_OPS && config.map_flags & map_flag::LINK != 0;
         Self::from_fd(created.map_err(|error| match error.errno {
+            libc::EINVAL if linked => Error::not_supported("struct_ops with links", "6.4"),
             // It says no more than that: what was asked for may show why.
             libc::EINVAL => Error::from(error).context(asked(config)),
             _ => privilege::explain(error.into(), Need::Maps),

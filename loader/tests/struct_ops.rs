@@ -53,16 +53,21 @@ fn each_variable_is_a_map_with_its_bytes_and_programs_in_both_byte_orders() {
     }
 }
 
+/// Has no other struct_ops than `map` created.
+fn only(spec: &mut ObjectSpec, map: &str) {
+    spec.maps.iter_mut().filter(|map| map.struct_ops.is_some()).for_each(|map| map.autocreate = false);
+    spec.map_mut(map).unwrap().autocreate = true;
+}
+
 /// The object with its maps and programs, if this kernel lets programs be congestion controls.
 fn loaded(map: &str) -> Option<(Object, Vec<Program>)> {
     let mut spec = spec()?;
-    spec.maps.iter_mut().filter(|map| map.struct_ops.is_some()).for_each(|map| map.autocreate = false);
-    spec.map_mut(map).unwrap().autocreate = true;
+    only(&mut spec, map);
     let mut object = match Object::create(spec, LoadOptions::default()) {
         Ok(object) => object,
         Err(error) => {
             // Without a JIT the kernel has none at all, and links came later.
-            assert!(lacking(&error, map), "{error:#}");
+            assert!(lacking(&error), "{error:#}");
             not_run(&NotRun::KernelLacks("struct_ops of congestion controls"));
             return None;
         }
@@ -72,9 +77,8 @@ fn loaded(map: &str) -> Option<(Object, Vec<Program>)> {
     Some((object, programs))
 }
 
-fn lacking(error: &Error, map: &str) -> bool {
-    let no_links = map == "by_link" && error.errno() == Some(nix::libc::EINVAL);
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotSupported { .. }) || no_links
+fn lacking(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotSupported { .. })
 }
 
 fn use_congestion_control(name: &str) -> io::Result<Socket> {
@@ -107,7 +111,7 @@ fn sockets_use_a_congestion_control_made_of_programs_until_its_link_goes() {
 fn what_does_not_fit_the_kernels_struct_is_named() {
     let refusal = |map: &str| {
         let mut spec = spec()?;
-        spec.map_mut(map).unwrap().autocreate = true;
+        only(&mut spec, map);
         Some(Object::create(spec, LoadOptions::default()).unwrap_err().to_string())
     };
     let Some(text) = refusal("lacks_struct") else { return };

@@ -173,8 +173,7 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
             let why = "a function of a struct_ops is attached together with the others of it";
             Err(Error::incompatible(why))
         }
-        Target::Missing => Err(Error::invalid("its section name does not say where")),
-        _ => Err(by_others()),
+        target => Err(target.unusable().unwrap_or_else(by_others)),
     };
     result
         .map_err(|error| privilege::explain(error, Need::Tracing))

@@ -35,7 +35,7 @@ use crate::kernel::token;
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
-use crate::section::{ProgramKind, Target};
+use crate::section::{ProgramKind, Target, attach_type, program_type};
 use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
 use crate::sys::bpf::fd_u32;
 pub use externs::Externs;
@@ -282,9 +282,20 @@ fn attach_to<'a>(
         }
         _ => match types.attach_target(&spec.kind)? {
             Some(found) => Ok((kind, (found.id.0, types.module_object(found)?))),
-            None => Ok((kind, (0, types.loaded_for(&spec.kind)?))),
+            None => match spec.kind.target.unusable() {
+                Some(error) if needs_target(&spec.kind) => Err(error),
+                _ => Ok((kind, (0, types.loaded_for(&spec.kind)?))),
+            },
         },
     }
+}
+
+/// Whether the verifier must know what the program is attached to. Other kinds are asked only when they are attached.
+fn needs_target(kind: &ProgramKind) -> bool {
+    let typed = [program_type::TRACING, program_type::LSM, program_type::EXT];
+    let many =
+        [attach_type::TRACE_FENTRY_MULTI, attach_type::TRACE_FEXIT_MULTI, attach_type::TRACE_FSESSION_MULTI];
+    typed.contains(&kind.program_type) && !many.contains(&kind.attach_type)
 }
 
 /// Stores an fd in a map of fds.
