@@ -312,5 +312,8 @@ static FIELDS: &[F] = &[
 ];
 
 #[cfg(test)]
+#[path = "../output/aligned.rs"]
+mod aligned;
+#[cfg(test)]
 #[path = "opensnoop/tests.rs"]
 mod tests;

@@ -77,36 +77,12 @@ fn a_row_has_the_columns_of_its_header() {
     );
 }
 
-/// Where the columns of a line start and end, PATH's end apart.
-fn edges(line: &str) -> Vec<(usize, usize)> {
-    let bytes = line.as_bytes();
-    let start = |&at: &usize| bytes[at] != b' ' && (at == 0 || bytes[at - 1] == b' ');
-    (0..bytes.len()).filter(start).map(|at| (at, line[at..].find(' ').map_or(0, |end| at + end))).collect()
-}
-
 #[test]
 fn columns_are_aligned_with_every_combination_of_options() {
     let options: [&[&str]; 7] =
         [&["-T"], &["--time"], &["-U"], &["-e"], &["-F"], &["--containers"], &["-t", "7"]];
-    for bits in 0..1usize << options.len() {
-        let chosen = (0..options.len()).filter(|bit| bits >> bit & 1 == 1).flat_map(|bit| options[bit]);
-        let tool = parse(&chosen.copied().collect::<Vec<_>>()).unwrap();
-        let common = tool.common().clone();
-        let mut stream = Stream::new(tool, &common, Clock::start(true));
-        stream.start(&common, &[]);
-        for open in [HOSTNAME, Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME }] {
-            stream.record(&open.bytes()).unwrap();
-        }
-        let text = String::from_utf8(std::mem::take(stream.buffer())).unwrap();
-        let header = text.lines().next().unwrap();
-        for row in text.lines().skip(1) {
-            let (columns, cells) = (edges(header), edges(row));
-            assert_eq!(columns.len(), cells.len(), "{text}");
-            let aligned =
-                |(column, cell): (&(usize, usize), &(usize, usize))| column.0 == cell.0 || column.1 == cell.1;
-            assert!(columns.iter().zip(&cells).all(aligned), "{text}");
-        }
-    }
+    let records = [HOSTNAME, Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME }];
+    aligned::with_every_combination::<Opensnoop>(&options, &records.map(|open| open.bytes()), &[]);
 }
 
 #[test]
