@@ -63,6 +63,8 @@ pub trait Tracer: Sized + 'static {
     const ABOUT: &'static str;
     /// Worked examples for the end of the help: indented lines.
     const EXAMPLES: &'static str;
+    /// What each hook does not see, for the help: `include_str!(concat!(env!("OUT_DIR"), "/NAME.misses"))`.
+    const MISSES: &'static str;
     /// Short names of uniform options: the option's id and its letter.
     const SHORTS: &'static [(&'static str, char)];
     /// The compiled BPF object.

@@ -254,9 +254,11 @@ fn hook(program: &ProgramSpec, types: &KernelTypes, here: bool) -> Result<Planne
         let name = program.kind.btf_target().unwrap_or_default();
         return Ok(PlannedHook::Type { name, id: found.id.0, module: module(types, found) });
     }
+    if let Some(error) = program.kind.target.unusable() {
+        return Err(error);
+    }
     match &program.kind.target {
         Target::None | Target::ProgramFunction { .. } | Target::StructOps { .. } => Ok(PlannedHook::Caller),
-        Target::Missing => Err(Error::invalid("the section name does not say where")),
         _ if !here => Ok(PlannedHook::Unknown),
         Target::Tracepoint { category, name } => {
             let id = TraceFs::open()?.tracepoint_id(category, name);

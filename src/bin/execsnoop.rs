@@ -199,6 +199,7 @@ impl Tracer for Execsnoop {
         ("duration", 'd'),
         ("verbose", 'v'),
     ];
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/execsnoop.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/execsnoop.bpf.o"));
     const RECORD: &'static str = "exec_event";
     type Record = ExecRecord;

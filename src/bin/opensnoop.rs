@@ -140,9 +140,6 @@ impl Tracer for Opensnoop {
   nsmap create /sys/fs/bpf/mnt_ns_set         a set of mount namespaces, and
   opensnoop --mntnsmap /sys/fs/bpf/mnt_ns_set only opens in its members, which
   nsmap add-self-mntns                        may come and go while it runs
-
-Not seen: open_by_handle_at, files that execve opens; io_uring but with the hook
-fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
 ";
     const SHORTS: &'static [(&'static str, char)] = &[
         ("timestamp", 'T'),
@@ -153,6 +150,7 @@ fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
         ("duration", 'd'),
         ("verbose", 'v'),
     ];
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/opensnoop.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/opensnoop.bpf.o"));
     const RECORD: &'static str = "open_event";
     type Record = OpenRecord;

@@ -31,10 +31,8 @@ impl Tool for Tcpaccept {
   tcpaccept -p 4242 --json                of one process, for programs
 
   tcpaccept --mntnsmap /sys/fs/bpf/mnt_ns_set     only of the set's members (see nsmap)
-
-Not seen: connections that no process accepts; where there are neither fexit hooks nor
-kprobes also accepts of io_uring and of 32-bit programs.
 ";
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/tcpaccept.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpaccept.bpf.o"));
     const KINDS: &'static [u32] = &[kind::ACCEPT];
 

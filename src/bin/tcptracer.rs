@@ -39,10 +39,8 @@ impl Tool for Tcptracer {
 
 A connection belongs to the task that connected or accepted, whoever closes it;
 one that is older than tcptracer, to the task that closes it.
-Not seen: connects that fail (see tcpconnect); connections that no process accepts;
-where there are neither fexit hooks nor kprobes also accepts of io_uring and of 32-bit
-programs.
 ";
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/tcptracer.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcptracer.bpf.o"));
     const KINDS: &'static [u32] = &[kind::CONNECT, kind::ACCEPT, kind::CLOSE];
 

@@ -164,8 +164,9 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         Target::UprobeMulti { path, pattern, at_return } => {
             uprobe::attach_multi(program, path, pattern, *at_return, options)
         }
-        Target::Missing => Err(Error::invalid("its section name does not say where")),
-        _ => Err(Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")),
+        target => Err(target.unusable().unwrap_or_else(|| {
+            Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")
+        })),
     };
     result
         .map_err(|error| privilege::explain(error, Need::Tracing))

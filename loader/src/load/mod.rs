@@ -30,7 +30,7 @@ use crate::kernel::btf::BtfObject;
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
-use crate::section::Target;
+use crate::section::{ProgramKind, Target, attach_type, program_type};
 use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
 pub use externs::Externs;
 use fixup::Fixup;
@@ -231,8 +231,21 @@ fn attach_to<'a>(
             replaced.ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
         return Ok((replaced.function_id(name)?, Some(replaced.as_fd())));
     }
-    let Some(found) = types.attach_target(&spec.kind)? else { return Ok((0, types.loaded_for(&spec.kind)?)) };
+    let Some(found) = types.attach_target(&spec.kind)? else {
+        return match spec.kind.target.unusable() {
+            Some(error) if needs_target(&spec.kind) => Err(error),
+            _ => Ok((0, types.loaded_for(&spec.kind)?)),
+        };
+    };
     Ok((found.id.0, types.module_object(found)?))
+}
+
+/// Whether the verifier must know what the program is attached to. Other kinds are asked only when they are attached.
+fn needs_target(kind: &ProgramKind) -> bool {
+    let typed = [program_type::TRACING, program_type::LSM, program_type::EXT];
+    let many =
+        [attach_type::TRACE_FENTRY_MULTI, attach_type::TRACE_FEXIT_MULTI, attach_type::TRACE_FSESSION_MULTI];
+    typed.contains(&kind.program_type) && !many.contains(&kind.attach_type)
 }
 
 /// Stores an fd in a map of fds.
