@@ -350,5 +350,8 @@ fn exe<'a>(event: &'a ExecEvent<'_>) -> Value<'a> {
 }
 
 #[cfg(test)]
+#[path = "../output/aligned.rs"]
+mod aligned;
+#[cfg(test)]
 #[path = "execsnoop/tests.rs"]
 mod tests;

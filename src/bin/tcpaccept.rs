@@ -79,3 +79,20 @@ static FIELDS: &[F] = &[
     F::scope(),
     F::container(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcpaccept>(
+            &[&["-T"], &["-t"], &["-U"], &["--containers"]],
+            &[kind::ACCEPT],
+        );
+    }
+}

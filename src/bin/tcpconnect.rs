@@ -202,3 +202,20 @@ static FIELDS: &[F] = &[
     F::dns_age(),
     F::dns_cut(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcpconnect>(
+            &[&["-T"], &["-t"], &["-U"], &["-L"], &["-d"], &["--immediate"], &["--containers"]],
+            &[kind::CONNECT],
+        );
+    }
+}

@@ -105,3 +105,20 @@ static FIELDS: &[F] = &[
     F::older(),
     F::container(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcptracer>(
+            &[&["-T"], &["-t"], &["-U"], &["-v"], &["-N", "4026531840"], &["--containers"]],
+            Tcptracer::KINDS,
+        );
+    }
+}
