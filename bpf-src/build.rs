@@ -1,9 +1,10 @@
 //! Compiles the kernel side: every `bpf-src/NAME.bpf.c` becomes `$OUT_DIR/NAME.bpf.o`, which the tracer NAME embeds with
-//! `include_bytes!(concat!(env!("OUT_DIR"), "/NAME.bpf.o"))`. A new program file needs no change here. It is also the build
+//! `include_bytes!(concat!(env!("OUT_DIR"), "/NAME.bpf.o"))`. What it misses, as the comment at its top says, becomes
+//! `$OUT_DIR/NAME.misses`, which its help shows. A new program file needs no change here. It is also the build
 //! script of the package `nsmap`, whose program files are in `bpf-src/nsmap`.
 //!
 //! In: the C files and headers beside this file, the target's architecture and byte order from cargo, and the
-//! environment variables CLANG and LLVM_STRIP. Out: one object for each program file.
+//! environment variables CLANG and LLVM_STRIP. Out: one object for each program file, and one text for each tracer.
 
 use std::env;
 use std::error::Error;
@@ -37,8 +38,21 @@ fn build() -> Result<(), Box<dyn Error>> {
         let object = out_dir.join(format!("{}.o", name.trim_end_matches(".c")));
         compile(&clang, source_dir, include_dir, &name, &object)?;
         strip(&strip_tool, &object);
+        if !own {
+            let text = fs::read_to_string(source_dir.join(&name))?;
+            let misses =
+                misses(&text).ok_or_else(|| format!("bpf-src/{name} does not say what it misses"))?;
+            fs::write(out_dir.join(name.replace(SUFFIX, ".misses")), misses)?;
+        }
     }
     Ok(())
+}
+
+/// The list under `Misses` in the comment at the top of a program file.
+fn misses(source: &str) -> Option<String> {
+    let (_, list) = source.split_once("\n * Misses\n")?;
+    let lines = list.lines().map_while(|line| line.strip_prefix(" * "));
+    Some(lines.map(|line| format!("{line}\n")).collect())
 }
 
 /// The names of the program files, sorted: the same tree builds in the same order.

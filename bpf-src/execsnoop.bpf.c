@@ -11,8 +11,12 @@
  *                                    concluded from them: seccomp may change the return value, and a thread that is not
  *                                    the leader returns under another pid than it entered with.
  *
- * Misses: failures of 32-bit callers (the kernel does not trace their syscalls as execve); arguments of a failure that
- * were not in memory, as this cannot page them in (marked, never shown as empty).
+ * Misses
+ *   exec          nothing
+ *   failed exec   32-bit callers; calls under way at the start, and those that seccomp or a tracer
+ *                 stops; arguments that were not in memory, which are marked as unreadable
+ *   Told as lost: what happens on a processor while the programs for it are interrupted there (exec
+ *   has two, one for the other); what finds no room in the buffer or in a table of 1024 calls.
  *
  * The record is in exec_record.h, who gets one in filter.h.
  */
@@ -155,7 +159,7 @@ ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
 		event->flags |= EXEC_ARGS_CUT;
 }
 
-ALWAYS_INLINE void report_exec(const u64 *ctx, u32 slot)
+OUT_OF_LINE void report_exec(const u64 *ctx, u32 slot)
 {
 	/* arguments: the task, its pid before a thread took the leader's, the binary */
 	u32 old_pid = (u32)ctx[1];

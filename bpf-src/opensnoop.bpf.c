@@ -13,11 +13,16 @@
  * All hooks read the name when the call is over: by then the kernel has paged it in. All give the same record.
  *
  * Misses
- *   all hooks    open_by_handle_at, open_tree, what execve and the dynamic linker's kernel part open; calls that seccomp or
- *                a tracer stopped are seen by the system call hooks, but not by fexit.
- *   tp_btf       io_uring; calls that never return to user space.
- *   tracepoint   io_uring; 32-bit callers, which the kernel does not report there.
- *   fexit        io_uring before 5.19; what happens while both programs of twin.h are interrupted.
+ *   all hooks    open_by_handle_at, open_tree and other calls that are no open; files that the kernel
+ *                opens within another call: programs and interpreters of execve, core dumps
+ *   fexit        calls that seccomp or a tracer stops, and openat2 with arguments that the kernel
+ *                refuses unread; calls under way at the start; io_uring before Linux 5.19
+ *   tp_btf       io_uring; calls that never return to user space
+ *   tracepoint   io_uring; 32-bit callers; calls under way at the start, and those that seccomp or a
+ *                tracer stops
+ *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
+ *   has two, one for the other); what finds no room in the buffer or, with hook tracepoint and
+ *   --exec, in a table of 4096 calls or processes.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
@@ -71,7 +76,7 @@ ALWAYS_INLINE u32 current_open(void)
 }
 
 /* Sends the record of a call that is over, if it is wanted. */
-ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call, u32 slot)
+OUT_OF_LINE int report_call(struct open_call *call, s32 ret, bool in_call, u32 slot)
 {
 	struct event_header who = {};
 	struct open_scratch *buffer;

@@ -4,7 +4,13 @@
  *
  * Hooks: those of accept.h, in the accepting task, after the kernel has given it the connection.
  *
- * Misses: connections that wait in a listener's queue and are never accepted; what accept.h says of its hooks.
+ * Misses
+ *   all hooks       connections that no process accepts
+ *   fexit           accepts that were waiting at the start (the hook fentry sees them)
+ *   kretprobe       the same; accepts beyond the number of waiting ones that the kernel follows
+ *   tracepoint      io_uring; 32-bit callers; descriptors that another thread closes at once
+ *   Told as lost: what happens on a processor while the programs for it are interrupted there (fentry
+ *   has two, one for the other); what finds no room in the buffer.
  */
 #include "accept.h"
 #include "filter.h"

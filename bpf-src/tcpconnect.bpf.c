@@ -15,10 +15,25 @@
  *                                  is socketcall(2), C libraries connect by that: its tracepoints are added.
  *   DNS answers that tasks receive, if wanted: those of dns.h
  *
- * Misses: attempts that began before the tool. Failures before the first packet of a connect that is not connect(2), or
- * that seccomp or a security module forbids: the system call tracepoints do not see io_uring, TCP fast open by sendto(2)
- * and 32-bit callers, and what connect(2) refuses itself the functions do not see. The local port of --immediate, which
- * the kernel chooses later.
+ * Misses
+ *   all hooks       connects that began before the tool; the own port with --immediate, as the kernel
+ *                   chooses it later; with --immediate or --count, failures before the first packet
+ *   of failures before the first packet:
+ *     all hooks     calls that seccomp or a tracer stops
+ *     fexit, kretprobe    what is refused above TCP: bad addresses and descriptors, and what security
+ *                   modules or BPF programs of a cgroup forbid
+ *     kretprobe     calls beyond the number of simultaneous ones that the kernel follows
+ *     tracepoint    io_uring; TCP fast open by sendto; 32-bit callers; calls under way at the start
+ *   of DNS answers, with --dns:
+ *     all hooks     those from before the start; encrypted ones; from another port than 53 (mDNS);
+ *                   what a daemon such as nscd hands on in its own way; datagrams of a socket that is
+ *                   not connected, received without asking who sent them; what lies in the second
+ *                   piece of memory of a call, unless the first took the length of TCP only
+ *     tp_btf        io_uring; 32-bit callers; what socketcall receives; all but the first eight
+ *                   messages of a recvmmsg
+ *   Told as lost: what happens on a processor while the programs for it are interrupted there (states
+ *   and fexit of failures have two, one for the other); what finds no room in the buffer, in the
+ *   --table-size, or in a table of 8192 calls.
  */
 #include "core_read.h"
 #include "dns.h"
@@ -82,7 +97,7 @@ ALWAYS_INLINE void count_connect(const struct tcp_event *event)
 	}
 }
 
-static __attribute__((noinline)) void report(struct tcp_event *event, u32 result, s32 error)
+OUT_OF_LINE void report(struct tcp_event *event, u32 result, s32 error)
 {
 	event->result = result;
 	event->error = error;
@@ -123,10 +138,9 @@ ALWAYS_INLINE void note_begun(u32 begun)
 }
 
 /*
- * The remote end is what the caller asked for; the socket has the local one, as far as it is chosen. A function of its own,
- * as so many programs need it.
+ * The remote end is what the caller asked for; the socket has the local one, as far as it is chosen.
  */
-static __attribute__((noinline)) void fail_early(struct sock *sk, const u8 *address, s32 error)
+OUT_OF_LINE void fail_early(struct sock *sk, const u8 *address, s32 error)
 {
 	u16 family = *(const u16 *)address;
 	struct tcp_event event = {};
@@ -392,7 +406,7 @@ ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state)
 	report(&event, result, error);
 }
 
-ALWAYS_INLINE void follow_state(const u64 *ctx)
+OUT_OF_LINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];

@@ -13,8 +13,16 @@
  * be taken for that of a connection that is older than the tool. Such older ones are shown at their close with what is
  * known: the task that closes them or shuts them down; nobody, if the network ends them.
  *
- * Misses: attempts that fail (see tcpconnect); connections that nobody accepts; what accept.h says of its hooks. The
- * close is when the connection is gone, which may be after the close(2) of a process.
+ * The close is when the connection is gone, which may be after the close(2) of a process.
+ *
+ * Misses
+ *   all hooks       connects that fail (see tcpconnect); connections that no process accepts
+ *   of accepts, and then also of whose connection it was:
+ *     fexit         those that were waiting at the start (the hook fentry sees them)
+ *     kretprobe     the same; those beyond the number of waiting ones that the kernel follows
+ *     tracepoint    io_uring; 32-bit callers; descriptors that another thread closes at once
+ *   Told as lost: what happens on a processor while the programs for it are interrupted there (states
+ *   and fentry have two, one for the other); what finds no room in the buffer or in the --table-size.
  */
 #include "accept.h"
 #include "core_read.h"
@@ -166,7 +174,7 @@ ALWAYS_INLINE void end(struct sock *sk, u32 old_state)
 		report_close(sk, &owner, old_state);
 }
 
-ALWAYS_INLINE void follow_state(const u64 *ctx)
+OUT_OF_LINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];

@@ -162,8 +162,9 @@ pub fn command<T: Tracer>() -> clap::Command {
         .about(T::ABOUT)
         .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
         .after_long_help(format!(
-            "Fields (JSON key, column):\n{}\nExamples:\n{}",
+            "Fields (JSON key, column):\n{}\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
             fields::<T>(),
+            T::MISSES,
             T::EXAMPLES.trim_end()
         ));
     for &(option, short) in T::SHORTS {

@@ -70,12 +70,8 @@ impl<T: Tracer> Field<T> {
     /// Boot-clock time, as seconds since the start of the tool in the table.
     pub const fn boot_ns() -> Self {
         let help = "the same in nanoseconds since boot; in the column seconds since the start";
-        Self::new("boot_ns", help, |event| Value::SinceStart(T::header(event).time_ns)).column(
-            "TIME(s)",
-            8,
-            Align::Left,
-            |tool| tool.common().timestamp,
-        )
+        Self::new("boot_ns", help, |event| Value::SinceStart(T::header(event).time_ns, T::TIMESTAMP.1))
+            .column("TIME(s)", T::TIMESTAMP.0, Align::Left, |tool| tool.common().timestamp)
     }
 
     /// User id.
@@ -201,8 +197,8 @@ pub enum Value<'a> {
     ErrorName(i32),
     /// Boot-clock nanoseconds of an event, shown as wall time.
     Time(u64),
-    /// Boot-clock nanoseconds of an event: seconds since the start in the table, raw in JSON.
-    SinceStart(u64),
+    /// Boot-clock nanoseconds of an event: seconds since the start in the table, with so many decimals; raw in JSON.
+    SinceStart(u64, usize),
     /// An internet address; in the table with its link, where one is needed to reach it.
     Address(Address),
     /// A name that is safe for a terminal, of so many nanoseconds ago, which only the table shows and only if it is long.
@@ -251,7 +247,7 @@ impl Value<'_> {
             Value::Word(word) => out.extend_from_slice(word.as_bytes()),
             Value::ErrorName(ret) => push_error_name(out, ret),
             Value::Time(at) => context.clock.push_local(out, at),
-            Value::SinceStart(at) => context.clock.push_since_start(out, at),
+            Value::SinceStart(at, decimals) => context.clock.push_since_start(out, at, decimals),
             Value::Container { cgroup_id, pid } => match context.container(cgroup_id, pid) {
                 Some(name) => push_text(out, name.as_bytes(), false),
                 None => out.push(b'-'),
@@ -271,7 +267,10 @@ impl Value<'_> {
             Value::Octal(Some(bits), _) => object.u64(key, bits.into()),
             Value::Path(path) if path.fault || path.stand_in => object.null(key),
             Value::Path(path) => object.text(key, path.text),
-            Value::Unsigned(value) | Value::Known(value) | Value::SinceStart(value) | Value::Span(value) => {
+            Value::Unsigned(value)
+            | Value::Known(value)
+            | Value::SinceStart(value, _)
+            | Value::Span(value) => {
                 object.u64(key, value);
             }
             Value::Address(address) => quoted(object.key(key), |out| address.push(out)),

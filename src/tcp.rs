@@ -154,6 +154,8 @@ pub trait Tool: clap::Args + Sized + 'static {
     const ABOUT: &'static str;
     /// As [`Tracer::EXAMPLES`].
     const EXAMPLES: &'static str;
+    /// As [`Tracer::MISSES`].
+    const MISSES: &'static str;
     /// As [`Tracer::OBJECT`].
     const OBJECT: &'static [u8];
     /// Which [`kind`]s of events it has.
@@ -202,6 +204,7 @@ impl<O: Tool> Tracer for Tcp<O> {
     const NAME: &'static str = O::NAME;
     const ABOUT: &'static str = O::ABOUT;
     const EXAMPLES: &'static str = O::EXAMPLES;
+    const MISSES: &'static str = O::MISSES;
     const SHORTS: &'static [(&'static str, char)] = &[
         ("time", 'T'),
         ("timestamp", 't'),

@@ -63,8 +63,12 @@ pub trait Tracer: Sized + 'static {
     const ABOUT: &'static str;
     /// Worked examples for the end of the help: indented lines.
     const EXAMPLES: &'static str;
+    /// What each hook does not see, for the help: `include_str!(concat!(env!("OUT_DIR"), "/NAME.misses"))`.
+    const MISSES: &'static str;
     /// Short names of uniform options: the option's id and its letter.
     const SHORTS: &'static [(&'static str, char)];
+    /// Width of the column of `--timestamp`, and decimals of its seconds: those of the tool of that name in BCC.
+    const TIMESTAMP: (usize, usize) = (8, 3);
     /// The compiled BPF object.
     const OBJECT: &'static [u8];
     /// The C struct of a record, which [`Tracer::Record`] mirrors.

@@ -50,6 +50,26 @@ fn help_goes_to_standard_output_and_ends_with_examples() {
 }
 
 #[test]
+fn what_a_tracer_misses_is_in_its_help_as_at_the_top_of_its_program_file() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (name, source) in [
+        ("execsnoop", include_str!("../bpf-src/execsnoop.bpf.c")),
+        ("opensnoop", include_str!("../bpf-src/opensnoop.bpf.c")),
+        ("tcpaccept", include_str!("../bpf-src/tcpaccept.bpf.c")),
+        ("tcpconnect", include_str!("../bpf-src/tcpconnect.bpf.c")),
+        ("tcptracer", include_str!("../bpf-src/tcptracer.bpf.c")),
+    ] {
+        let help = run(&mut command(name, &["--help"])).ok().to_owned();
+        let comment = source.split_once("*/").unwrap().0.split_once("\n * Misses\n").unwrap().1;
+        let written =
+            words(&comment.lines().map_while(|line| line.strip_prefix(" * ")).collect::<Vec<_>>().join(" "));
+        let (_, shown) = help.split_once("\nNot seen, by hook (--verbose names the one in use):\n").unwrap();
+        assert_eq!(words(shown.split_once("\n\nExamples:").unwrap().0), written, "{name}");
+        assert!(written.len() > 200, "{name}");
+    }
+}
+
+#[test]
 fn each_sub_command_of_nsmap_has_help() {
     let help = run(&mut command("nsmap", &["--help"])).ok().to_owned();
     let listed = help.split_once("Commands:\n").unwrap().1.split("\n\n").next().unwrap();

@@ -13,8 +13,6 @@
 
 mod common;
 
-#[path = "opensnoop/assembly.rs"]
-mod assembly;
 #[path = "opensnoop/calls.rs"]
 mod calls;
 #[path = "opensnoop/filters.rs"]

@@ -5,13 +5,10 @@
  * In: the return of a call that received something, in the task that called. Out: records in `events` beside those of the
  * tool: who received it, and its bytes. Nothing is parsed here; that is for user space, which does it safely.
  *   fexit/inet_recvmsg, inet6_recvmsg     every way to receive, io_uring too; only what receives from the network pays
- *   tp_btf/sys_exit                       read, readv, recvfrom, recvmsg, recvmmsg of 64-bit programs, but not what the C
- *                                         library of s390x receives by socketcall(2); each system call of the host pays
- *                                         a little
+ *   tp_btf/sys_exit                       read, readv, recvfrom, recvmsg, recvmmsg of 64-bit programs; each system call of the
+ *                                         host pays a little
  *
- * Misses: answers that are encrypted, or come from another port, or through a daemon that speaks no DNS to its clients
- * (nscd, varlink); datagrams of a socket that is not connected, received without asking who sent them; what lies in the
- * second piece of memory of one call, unless the first one only took the two bytes of length that TCP has in front.
+ * What they miss is listed in tcpconnect.bpf.c.
  */
 #ifndef DNS_H
 #define DNS_H

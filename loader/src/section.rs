@@ -11,7 +11,7 @@
 
 mod table;
 
-use crate::error::{Error, Result, ResultExt as _};
+use crate::error::{Error, Result};
 pub use table::{attach_type, program_type};
 
 /// What the section name says about a program.
@@ -40,6 +40,12 @@ pub enum Target {
     None,
     /// The name lacks its target, which must be set before the program is loaded.
     Missing,
+    /// What the name says is no target. A label of the author's, such as `kprobe/skb-1`, whose programs are attached
+    /// by name elsewhere: no reason to refuse the object, nor the program if only attaching asks for its target.
+    Malformed {
+        /// What is wrong with it, in one phrase.
+        why: String,
+    },
     /// A tracepoint of tracefs, attached through a perf event.
     Tracepoint {
         /// The directory below `events`.
@@ -160,18 +166,29 @@ impl ProgramKind {
     /// [`split_autoload`]). A known name with a malformed target is an error; an unknown name is
     /// [`ProgramKind::UNKNOWN`].
     pub fn from_section_name(name: &str) -> Result<Self> {
+        match Self::of_section(name) {
+            Self { target: Target::Malformed { why }, .. } => {
+                Err(Error::invalid(why).context(format!("read section name `{name}`")))
+            }
+            kind => Ok(kind),
+        }
+    }
+
+    /// As [`ProgramKind::from_section_name`], but a malformed target is kept as [`Target::Malformed`].
+    pub fn of_section(name: &str) -> Self {
         let Some((row, rest)) = table::ROWS.iter().find_map(|row| Some((row, row.matches(name)?))) else {
-            return Ok(Self::UNKNOWN);
+            return Self::UNKNOWN;
         };
-        let target = row.shape.parse(rest).with_context(|| format!("read section name `{name}`"))?;
-        Ok(Self {
+        let target =
+            row.shape.parse(rest).unwrap_or_else(|error| Target::Malformed { why: error.to_string() });
+        Self {
             program_type: row.program_type,
             attach_type: row.attach_type,
             attach_type_optional: row.flags & table::OPTIONAL != 0,
             sleepable: row.flags & table::SLEEPABLE != 0,
             xdp_frags: row.flags & table::FRAGS != 0,
             target,
-        })
+        }
     }
 
     /// As [`ProgramKind::from_section_name`], for a name that is unknown: what comes before its slash, if that is a name
@@ -194,6 +211,18 @@ impl ProgramKind {
             Target::Function { name, .. } => Some(name.clone()),
             Target::Lsm { name } => Some(format!("bpf_lsm_{name}")),
             Target::Iterator { name } => Some(format!("bpf_iter_{name}")),
+            _ => None,
+        }
+    }
+}
+
+impl Target {
+    /// What is wrong with it, if the section name was to say where and does not.
+    pub(crate) fn unusable(&self) -> Option<Error> {
+        let missing = "its section name does not say where";
+        match self {
+            Target::Missing => Some(Error::invalid(missing)),
+            Target::Malformed { why } => Some(Error::invalid(format!("{missing}: {why}"))),
             _ => None,
         }
     }

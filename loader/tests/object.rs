@@ -10,7 +10,7 @@ use common::elf::{ABS64, LOCAL, NOBITS, ObjectBuilder, R64_64, Symbol};
 use common::sample::{self, MapTypes, call, exit, load, set};
 use loader::btf::encode::{BtfBuilder, BtfFeatures, Field, for_kernel};
 use loader::btf::{Btf, BtfData, IntInfo, Linkage, TypeId};
-use loader::section::Target;
+use loader::section::{Target, program_type};
 use loader::spec::map::{map_flag, map_type};
 use loader::spec::{ExternKind, InitialTarget, InitialValue, ObjectSpec, Pinning};
 use loader::{Endian, ErrorKind, linker};
@@ -413,6 +413,31 @@ fn a_static_function_in_a_program_section_is_no_program() {
     assert!(!spec.programs[0].autoload);
     assert_eq!(spec.programs[0].section_name, "?socket");
     assert_eq!(linker::link(&spec, &spec.programs[0]).unwrap().insns, [call(1), exit(), set(1), exit()]);
+}
+
+/// pwru names its sections `kprobe/skb-1` and attaches the programs to other functions itself. libbpf reads a target only
+/// when it attaches, so nothing else may fail for it.
+#[test]
+fn a_section_name_whose_target_is_none_refuses_neither_the_object_nor_its_other_programs() {
+    let mut builder = ObjectBuilder::new(Endian::Little);
+    for (name, section) in
+        [("labelled", "kprobe/skb-1"), ("half", "?tp/syscalls"), ("whole", "kprobe/vfs_open")]
+    {
+        let code = builder.code(section, &[set(0), exit()]);
+        builder.symbol(Symbol::function(name, code, 0, 2));
+    }
+    let spec = ObjectSpec::parse(&builder.build()).unwrap();
+    let kind = |name: &str| spec.program(name).unwrap().kind.clone();
+    assert_eq!(kind("labelled").program_type, program_type::KPROBE);
+    assert_eq!(
+        kind("labelled").target,
+        Target::Malformed { why: "`skb-1` is not the name of a kernel symbol".into() }
+    );
+    assert_eq!(kind("half").target, Target::Malformed { why: "`syscalls` is not `CATEGORY/NAME`".into() });
+    assert_eq!(
+        kind("whole").target,
+        Target::Kprobe { symbol: "vfs_open".into(), offset: 0, at_return: false }
+    );
 }
 
 /// Parses and links; what comes out does not matter, that it comes out does.

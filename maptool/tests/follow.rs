@@ -7,93 +7,17 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Cgroup, Lacking, Ran, Sandbox, skip};
+use common::following::{Following, can_watch, keys, wait_for};
+use common::{Cgroup, Ran, Sandbox};
 use loader::map::Access;
-use nsmap::Member;
 use nsmap::follow::tree::{Change, Tree};
 use nsmap::follow::{Event, Follower, Selector};
 use nsmap::identity::cgroup::{Hierarchy, id_of_path};
 use nsmap::set::Set;
-
-/// A running `follow`, ended with the value.
-struct Following {
-    child: Child,
-    lines: Receiver<String>,
-    notified: UnixDatagram,
-}
-
-impl Following {
-    /// Starts it, and waits until it says that it is ready.
-    fn start(sandbox: &Sandbox, mut command: Command, words: &[&str]) -> Self {
-        let socket = sandbox.plain("notify");
-        let _ = fs::remove_file(&socket);
-        let notified = UnixDatagram::bind(&socket).unwrap();
-        notified.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        command.env("NOTIFY_SOCKET", &socket).args(["--json", "follow"]).args(words);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in out.lines() {
-                let _ = sender.send(line.unwrap());
-            }
-        });
-        let mut buffer = [0; 256];
-        let length = notified.recv(&mut buffer).unwrap();
-        assert!(buffer[..length].starts_with(b"READY=1\n"));
-        Self { child, lines, notified }
-    }
-
-    /// The next change.
-    fn next(&self) -> serde_json::Value {
-        serde_json::from_str(&self.lines.recv_timeout(Duration::from_secs(30)).unwrap()).unwrap()
-    }
-
-    fn end(mut self) -> Vec<serde_json::Value> {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-        let mut buffer = [0; 64];
-        let length = self.notified.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"STOPPING=1");
-        self.lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
-    }
-}
-
-fn can_watch() -> bool {
-    match Hierarchy::find().and_then(|found| Tree::watch(found.mount_point())) {
-        Ok(_) => true,
-        // Neither fanotify on cgroup2 (6.7) nor types of the kernel for a BPF program.
-        Err(error) if matches!(error.kind(), loader::ErrorKind::NotSupported { .. }) => {
-            skip(&Lacking::Kernel("fanotify on cgroup2, or BTF"));
-            false
-        }
-        Err(error) => {
-            skip(&Lacking::Privilege(error.to_string()));
-            false
-        }
-    }
-}
-
-fn keys(sandbox: &Sandbox, name: &str) -> Vec<u64> {
-    let set = Set::open(&sandbox.pin(name), Access::ReadOnly).unwrap();
-    set.members().unwrap().iter().map(Member::key).collect()
-}
-
-/// Waits until a set holds exactly these numbers.
-fn wait_for(sandbox: &Sandbox, name: &str, expected: &[u64]) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while keys(sandbox, name) != expected {
-        assert!(Instant::now() < end, "{:?} instead of {expected:?}", keys(sandbox, name));
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 #[test]
 fn a_cgroup_set_follows_what_a_path_selects() {

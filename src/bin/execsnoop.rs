@@ -199,6 +199,7 @@ impl Tracer for Execsnoop {
         ("duration", 'd'),
         ("verbose", 'v'),
     ];
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/execsnoop.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/execsnoop.bpf.o"));
     const RECORD: &'static str = "exec_event";
     type Record = ExecRecord;
@@ -348,6 +349,9 @@ fn exe<'a>(event: &'a ExecEvent<'_>) -> Value<'a> {
     if event.exe.is_empty() { Value::Unknown } else { Value::Text(event.exe) }
 }
 
+#[cfg(test)]
+#[path = "../output/aligned.rs"]
+mod aligned;
 #[cfg(test)]
 #[path = "execsnoop/tests.rs"]
 mod tests;

@@ -54,7 +54,8 @@ pub(crate) struct Options {
     #[arg(short = 'f', long = "flag-filter", alias = "flag_filter", value_name = "O_FLAG",
         value_parser = flags::rule, help_heading = "Filters")]
     flags: Vec<FlagRule>,
-    /// Only names that begin with this, as they are given to the call
+    /// Only names that begin with this, as they are given to the call; with --full-path only paths that do, which are then
+    /// compared outside of the kernel: each open costs as much as one that is shown, but for the row
     #[arg(long, value_name = "PREFIX", help_heading = "Filters")]
     path_prefix: Option<OsString>,
     /// Run a command, the rest of the line; only it and its descendants, from its first instruction until it ends
@@ -98,6 +99,11 @@ impl Opensnoop {
     fn prefix(&self) -> Option<&[u8]> {
         self.options.path_prefix.as_ref().map(|prefix| prefix.as_bytes())
     }
+
+    /// Paths are compared here. One whose beginning is not known has no `/` there, and does not match.
+    fn wants(&self, event: &OpenEvent<'_>) -> bool {
+        !self.options.full_path || self.prefix().is_none_or(|prefix| event.path.starts_with(prefix))
+    }
 }
 
 /// Sets `NAME_on`, `NAME` and `NAME_mask`: the bytes that are wanted at the start, and which ones.
@@ -133,16 +139,13 @@ impl Tracer for Opensnoop {
     const EXAMPLES: &'static str = "
   opensnoop                                   every open on this host
   opensnoop -x -T                             failed ones only, with the time
-  opensnoop -F --path-prefix /etc             names that begin with /etc, and what they are
+  opensnoop -F --path-prefix /etc/            what is opened below /etc, by whatever name
   opensnoop -n nginx -f O_WRONLY -f O_RDWR    for writing, by threads called nginx...
   opensnoop --exec ls -l                      all that `ls -l` and its children open
 
   nsmap create /sys/fs/bpf/mnt_ns_set         a set of mount namespaces, and
   opensnoop --mntnsmap /sys/fs/bpf/mnt_ns_set only opens in its members, which
   nsmap add-self-mntns                        may come and go while it runs
-
-Not seen: open_by_handle_at, files that execve opens; io_uring but with the hook
-fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
 ";
     const SHORTS: &'static [(&'static str, char)] = &[
         ("timestamp", 'T'),
@@ -153,6 +156,8 @@ fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
         ("duration", 'd'),
         ("verbose", 'v'),
     ];
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/opensnoop.misses"));
+    const TIMESTAMP: (usize, usize) = (13, 9);
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/opensnoop.bpf.o"));
     const RECORD: &'static str = "open_event";
     type Record = OpenRecord;
@@ -164,10 +169,14 @@ fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
         let mut common = common.clone();
         common.buffer_size = common.buffer_size.or(Self::ring_size(&options)?);
         let tool = Self { options, common };
-        match tool.prefix().map(<[u8]>::len) {
-            Some(0) => Err(Failure::usage("`--path-prefix`: every name begins with nothing")),
-            Some(length) if length > MAX_PREFIX => {
+        match tool.prefix() {
+            Some(b"") => Err(Failure::usage("`--path-prefix`: every name begins with nothing")),
+            Some(prefix) if prefix.len() > MAX_PREFIX => {
+                let length = prefix.len();
                 Err(Failure::usage(format!("`--path-prefix` of {length} bytes: {MAX_PREFIX} are the most")))
+            }
+            Some(prefix) if tool.options.full_path && !prefix.starts_with(b"/") => {
+                Err(Failure::usage("`--path-prefix`: with `--full-path` every path begins with `/`"))
             }
             _ => Ok(tool),
         }
@@ -198,7 +207,8 @@ fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
         if let Some(name) = &options.name {
             set_wanted::<16>(spec, "filter_comm", name.as_bytes())?;
         }
-        if let Some(prefix) = self.prefix() {
+        // The name as given says little about the path: of paths all are taken, and compared in `wants`.
+        if let Some(prefix) = self.prefix().filter(|_| !options.full_path) {
             set_wanted::<MAX_PREFIX>(spec, "filter_prefix", prefix)?;
         }
         Ok(())
@@ -228,7 +238,8 @@ fexit; 32-bit callers with the hook tracepoint (--verbose names the hook).
         let mut rest = bytes.get(OpenRecord::SIZE..).unwrap_or_default();
         let name = take(&mut rest, record.name_len, "name")?;
         let base = take(&mut rest, record.base_len, "base")?;
-        Ok(Some(OpenEvent::new(record, name, base, self.options.full_path, scratch)))
+        let event = OpenEvent::new(record, name, base, self.options.full_path, scratch);
+        Ok(self.wants(&event).then_some(event))
     }
 
     fn describe(&self, filters: &mut Object<'_>) {
@@ -300,6 +311,9 @@ static FIELDS: &[F] = &[
     F::new("path_cut", "whether the beginning of that path is missing", |event| Value::Bool(event.front_cut)),
 ];
 
+#[cfg(test)]
+#[path = "../output/aligned.rs"]
+mod aligned;
 #[cfg(test)]
 #[path = "opensnoop/tests.rs"]
 mod tests;

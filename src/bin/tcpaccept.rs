@@ -31,10 +31,8 @@ impl Tool for Tcpaccept {
   tcpaccept -p 4242 --json                of one process, for programs
 
   tcpaccept --mntnsmap /sys/fs/bpf/mnt_ns_set     only of the set's members (see nsmap)
-
-Not seen: connections that no process accepts; where there are neither fexit hooks nor
-kprobes also accepts of io_uring and of 32-bit programs.
 ";
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/tcpaccept.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpaccept.bpf.o"));
     const KINDS: &'static [u32] = &[kind::ACCEPT];
 
@@ -81,3 +79,20 @@ static FIELDS: &[F] = &[
     F::scope(),
     F::container(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcpaccept>(
+            &[&["-T"], &["-t"], &["-U"], &["--containers"]],
+            &[kind::ACCEPT],
+        );
+    }
+}

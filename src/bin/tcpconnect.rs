@@ -103,17 +103,13 @@ impl Tool for Tcpconnect {
   tcpconnect --mntnsmap /sys/fs/bpf/mnt_ns_set    only of the set's members (see nsmap)
 
 A connect that has no answer after --wait is printed as `pending`, and once more with
-its outcome. Not seen: what began before tcpconnect did; where there are neither fexit
-hooks nor kprobes also failures before the first packet of io_uring, of sendto(2) and of
-32-bit programs.
+its outcome.
 
 With --dns, a name is the likely one and no more: several names may have one address. It
 is that of the latest DNS answer that this process has received before, else one in its
 network namespace, else of anybody; only answers of tasks that the filters want count.
-Not seen: answers from before tcpconnect was started; that are encrypted, or come by
-another port than 53 (mDNS); that a daemon such as nscd hands on in its own way; without
-fexit hooks also those of io_uring and of 32-bit programs.
 ";
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/tcpconnect.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcpconnect.bpf.o"));
     const KINDS: &'static [u32] = &[kind::CONNECT, kind::ANSWER];
 
@@ -206,3 +202,20 @@ static FIELDS: &[F] = &[
     F::dns_age(),
     F::dns_cut(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcpconnect>(
+            &[&["-T"], &["-t"], &["-U"], &["-L"], &["-d"], &["--immediate"], &["--containers"]],
+            &[kind::CONNECT],
+        );
+    }
+}

@@ -39,10 +39,8 @@ impl Tool for Tcptracer {
 
 A connection belongs to the task that connected or accepted, whoever closes it;
 one that is older than tcptracer, to the task that closes it.
-Not seen: connects that fail (see tcpconnect); connections that no process accepts;
-where there are neither fexit hooks nor kprobes also accepts of io_uring and of 32-bit
-programs.
 ";
+    const MISSES: &'static str = include_str!(concat!(env!("OUT_DIR"), "/tcptracer.misses"));
     const OBJECT: &'static [u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tcptracer.bpf.o"));
     const KINDS: &'static [u32] = &[kind::CONNECT, kind::ACCEPT, kind::CLOSE];
 
@@ -107,3 +105,20 @@ static FIELDS: &[F] = &[
     F::older(),
     F::container(),
 ];
+
+#[cfg(test)]
+#[path = "../tcp/aligned.rs"]
+mod aligned;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_with_every_combination_of_options() {
+        aligned::with_every_combination::<Tcptracer>(
+            &[&["-T"], &["-t"], &["-U"], &["-v"], &["-N", "4026531840"], &["--containers"]],
+            Tcptracer::KINDS,
+        );
+    }
+}

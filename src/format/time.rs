@@ -77,13 +77,15 @@ impl Clock {
         });
     }
 
-    /// Appends the seconds from the start of the tracer to the event, with three decimals, rounded down.
+    /// Appends the seconds from the start of the tracer to the event, with so many decimals (nine at most), rounded down.
     /// An event that was under way at the start counts as zero.
-    pub fn push_since_start(&self, out: &mut Vec<u8>, boot_ns: u64) {
-        let millis = boot_ns.saturating_sub(self.start) / 1_000_000;
-        push_u64(out, millis / 1000);
+    pub fn push_since_start(&self, out: &mut Vec<u8>, boot_ns: u64, decimals: usize) {
+        let nanos = boot_ns.saturating_sub(self.start);
+        push_u64(out, nanos / 1_000_000_000);
         out.push(b'.');
-        push_padded(out, millis % 1000, 3);
+        let from = out.len();
+        push_padded(out, nanos % 1_000_000_000, 9);
+        out.truncate(from + decimals.min(9));
     }
 
     /// Wall time in seconds since 1970, and nanoseconds within that second.
@@ -149,10 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn seconds_since_the_start_have_three_decimals_and_never_underflow() {
+    fn seconds_since_the_start_have_the_decimals_asked_for_and_never_underflow() {
         let clock = Clock::fixed(5_000_000_000, 0, None);
-        assert_eq!(text(|out| clock.push_since_start(out, 17_045_999_999)), "12.045");
-        assert_eq!(text(|out| clock.push_since_start(out, 1)), "0.000");
+        assert_eq!(text(|out| clock.push_since_start(out, 17_045_999_999, 3)), "12.045");
+        assert_eq!(text(|out| clock.push_since_start(out, 17_045_999_999, 9)), "12.045999999");
+        assert_eq!(text(|out| clock.push_since_start(out, 1, 3)), "0.000");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - `REQUIRE_BPF=1`: a test that would be skipped fails. `ALLOW_SKIP=peer,ia32`: except for these reasons.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program compiles all of this and uses its part
 
+pub(crate) mod assembly;
 pub(crate) mod bpftool;
 pub(crate) mod cgroup;
 pub(crate) mod elf;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::assembly::{Abi, Arg, Call, PAGES, STORE, program, program_with, text};
+use crate::common::assembly::{Abi, Arg, Call, PAGES, STORE, program, program_with, text};
 use crate::common::run::{run, run_ok};
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::{Skip, or_skip, skip};

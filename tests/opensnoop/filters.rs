@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::process::Command;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::gettid;
 
 use crate::common::cgroup::Cgroup;
@@ -188,6 +190,32 @@ fn a_path_prefix_is_compared_to_its_last_byte() {
             let finished = tracer.stop().quiet();
             assert_eq!(shown(&finished, &sandbox), [prefix.to_owned(), format!("{prefix}-last")], "{hook}");
         }
+    }
+}
+
+#[test]
+fn with_full_paths_the_prefix_is_compared_with_the_path_and_not_with_the_name() {
+    let sandbox = or_skip!(Sandbox::new());
+    for dir in ["wanted", "other"] {
+        fs::create_dir(sandbox.path(dir)).unwrap();
+        fs::write(sandbox.path(dir).join("file"), "").unwrap();
+    }
+    std::os::unix::fs::symlink(sandbox.path("wanted"), sandbox.path("link")).unwrap();
+    let wanted = sandbox.path("wanted").canonicalize().unwrap().join("");
+    for hook in hooks(&sandbox) {
+        let args = ["-F", "--hook", hook, "--path-prefix"].map(OsString::from);
+        let tracer = opensnoop(&sandbox, args.iter().chain([&wanted.clone().into_os_string()]));
+        let dir = File::open(sandbox.path("wanted")).unwrap();
+        drop(nix::fcntl::openat(&dir, "file", OFlag::O_RDONLY, Mode::empty()).unwrap());
+        touch(&sandbox, "link/file");
+        touch(&sandbox, "other/file");
+        touch(&sandbox, "wanted/../other/file");
+        touch(&sandbox, "other/../wanted/last");
+        tracer.wait_word("last");
+        let finished = tracer.stop().quiet();
+        let paths: Vec<&str> = finished.rows().iter().map(|row| row.rsplit(' ').next().unwrap()).collect();
+        let expected = ["file", "file", "last"].map(|name| wanted.join(name).display().to_string());
+        assert_eq!(paths, expected, "{hook}");
     }
 }
 

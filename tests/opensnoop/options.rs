@@ -115,7 +115,7 @@ fn a_buffer_may_be_given_in_pages() {
 #[test]
 fn wrong_options_are_wrong_usage() {
     let sandbox = or_skip!(Sandbox::new());
-    let wrong: [&[&str]; 20] = [
+    let wrong: [&[&str]; 21] = [
         &["word"],
         &["-p", "0"],
         &["-p", "12x"],
@@ -132,6 +132,7 @@ fn wrong_options_are_wrong_usage() {
         &["-b", "99999999999"],
         &["-b", "1", "--buffer-size", "1M"],
         &["--path-prefix", ""],
+        &["-F", "--path-prefix", "etc"],
         &["--exec"],
         &["--hook", "nope"],
         &["-t", "1", "--exec", "true"],

@@ -5,12 +5,15 @@ use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use socket2::{MaybeUninitSlice, Socket};
 
+use crate::common::assembly::{Abi, Arg, Call, PAGES, program_with};
 use crate::common::namespace::MountNamespace;
-use crate::common::skip::or_skip;
+use crate::common::run::wait_bounded;
+use crate::common::skip::{Skip, or_skip, skip};
 use crate::tcp::{Scene, listen, values};
 
 /// A name server that answers what the test wants.
@@ -187,6 +190,58 @@ fn an_answer_is_seen_however_it_is_received_and_through_each_hook() {
             assert!(event["dns_age_ns"].as_u64().is_some(), "{hook}: {event:#}");
         }
         assert!(events[WAYS.len()]["dns_asked_by"].is_null());
+    }
+}
+
+/// A program that asks twice, takes both answers by one recvmmsg (which no library call of ours makes), and connects to both
+/// addresses.
+fn taker(addresses: [IpAddr; 2]) -> Vec<u8> {
+    let number = |number: u64| Arg::Number(number);
+    let sockaddr = |address: IpAddr, port: u16| {
+        let IpAddr::V4(address) = address else { panic!("{address}") };
+        let family = u16::try_from(libc::AF_INET).unwrap().to_ne_bytes();
+        Arg::Bytes([&family[..], &port.to_be_bytes(), &address.octets(), &[0; 8]].concat())
+    };
+    // Two struct mmsghdr of 64 bytes; each has one struct iovec, for 1024 bytes.
+    let base = u64::from(PAGES);
+    let header = |index: u64| [0, 0, base + 128 + 16 * index, 1, 0, 0, 0, 0];
+    let piece = |index: u64| [base + 1024 * (1 + index), 1024];
+    let words = [header(0), header(1)].concat().into_iter().chain([piece(0), piece(1)].concat());
+    let mut pages: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+    pages.resize(4096, 0);
+    let (socket, connect, write) = (41, 42, 1);
+    let ask = || Call(write, vec![number(3), Arg::Bytes(QUERY.to_vec()), number(QUERY.len() as u64)]);
+    let mut calls = vec![
+        Call(socket, vec![number(2), number(2), number(0)]),
+        Call(connect, vec![number(3), sockaddr(SERVER.0.into(), SERVER.1), number(16)]),
+        ask(),
+        ask(),
+        Call(299, vec![number(3), number(base), number(2), number(0)]),
+    ];
+    for (descriptor, address) in (4..).zip(addresses) {
+        calls.push(Call(socket, vec![number(2), number(1), number(0)]));
+        calls.push(Call(connect, vec![number(descriptor), sockaddr(address, 9), number(16)]));
+    }
+    program_with(Abi::X86_64, &calls, &pages)
+}
+
+#[test]
+fn answers_that_one_recvmmsg_takes_are_each_seen() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip(&Skip::NoIa32);
+    }
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let server = Server::new();
+    let program = scene.sandbox.executable("taker", &taker([address(1), address(2)]));
+    for hook in scene.hooks(&["-d"], &["fexit", "tp_btf/sys_exit"]) {
+        let tracer = scene.start_json(["-d", "--hook", hook]);
+        let mut child = Command::new(&program).spawn().unwrap();
+        server.answer(&says("first.example", 1));
+        server.answer(&says("second.example", 2));
+        assert!(wait_bounded(&mut child).expect("it takes both").success());
+        let events = failed(scene.events(tracer));
+        assert_eq!(values(&events, "dns_query"), ["first.example", "second.example"], "{hook}");
+        assert_eq!(values(&events, "dns_asked_by"), ["process", "process"], "{hook}");
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn target(target: &Target) -> Option<String> {
     let text = match target {
         Target::None => return None,
         Target::Missing => "(to be set)".to_owned(),
+        Target::Malformed { why } => format!("({why})"),
         Target::Tracepoint { category, name } => format!("{category}/{name}"),
         Target::RawTracepoint { name }
         | Target::BtfTracepoint { name }

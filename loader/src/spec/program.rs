@@ -101,15 +101,15 @@ impl CodeSection {
 }
 
 impl ProgramSpec {
-    fn new(section_name: &str, function: &Function, at: FunctionRef) -> Result<Self> {
+    fn new(section_name: &str, function: &Function, at: FunctionRef) -> Self {
         let (name, autoload) = split_autoload(section_name);
-        Ok(Self {
+        Self {
             name: function.name.clone(),
             section_name: section_name.to_owned(),
-            kind: ProgramKind::from_section_name(name)?,
+            kind: ProgramKind::of_section(name),
             autoload,
             function: at,
-        })
+        }
     }
 }
 
@@ -191,9 +191,7 @@ pub(super) fn read_programs(code: &BTreeMap<SectionIndex, CodeSection>) -> Resul
     for (&index, section) in code.iter().filter(|(_, section)| section.name != SUBPROGRAMS) {
         for function in section.functions.iter().filter(|function| function.linkage != Linkage::Static) {
             let at = FunctionRef { section: index, offset: function.offset };
-            let program = ProgramSpec::new(&section.name, function, at)
-                .with_context(|| format!("read program `{}`", function.name))?;
-            programs.push(program);
+            programs.push(ProgramSpec::new(&section.name, function, at));
         }
     }
     Ok(programs)

@@ -14,10 +14,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nsmap::Kind;
 use nsmap::follow::tree::Tree;
-use nsmap::follow::{Entry, Event, Follower, Selector};
+use nsmap::follow::{Entry, Event, Follower, Rival, Selector};
+use nsmap::text;
 use serde::Serialize;
 
-use super::sets;
+use super::{holders, sets};
 use crate::cli::Follow;
 use crate::failure::{Capability, Code, Failure};
 use crate::output::{self, Outcome};
@@ -28,7 +29,13 @@ pub(crate) fn run(args: &Follow, json: bool) -> Result<Outcome, Failure> {
     let named = sets::any(&args.set, Access::ReadWrite)?;
     let useless = named.iter().any(|named| named.set.kind() == Kind::Cgroup)
         && nsmap::identity::cgroup::why_ids_are_useless().is_some();
-    let follower = Follower::new(selectors, named.into_iter().map(|named| named.set).collect())?;
+    let (paths, sets): (Vec<_>, Vec<_>) = named.into_iter().map(|named| (named.path, named.set)).unzip();
+    let mut follower = Follower::new(selectors, sets)?;
+    match follower.claim() {
+        Ok(None) => {}
+        Ok(Some(rival)) => return Err(refused(&paths, rival)),
+        Err(error) => output::note(&error.to_string()),
+    }
     let mut session = Session { follower, json, failed: 0 };
     if args.once {
         session.follower.synchronise()?;
@@ -39,6 +46,21 @@ pub(crate) fn run(args: &Follow, json: bool) -> Result<Outcome, Failure> {
         output::note("all tasks sit in the v2 root now; only what is moved below it can be followed");
     }
     session.follow(args)
+}
+
+/// Somebody else follows for one of the sets.
+fn refused(paths: &[PathBuf], rival: Rival) -> Failure {
+    let path = paths.get(rival.set).map(|path| text::path(path)).unwrap_or_default();
+    // A listing of all maps has the claim open, too, for a moment; but not the set.
+    let mut holders = holders::of_map(rival.claim);
+    let of_set = holders::of_map(rival.set_id);
+    holders.retain(|holder| of_set.iter().any(|other| other.pid == holder.pid));
+    let by = match holders.first() {
+        Some(holder) => format!("process {} ({})", holder.pid, holder.comm),
+        None => "a process that is not seen from here".to_owned(),
+    };
+    Failure::new(Code::Other, format!("follow for set `{path}`: {by} does so already"))
+        .hint("end that first, start it with all selectors, or create another set")
 }
 
 struct Session {

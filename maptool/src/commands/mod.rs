@@ -28,6 +28,7 @@ mod export;
 mod follow;
 mod gc;
 mod generate;
+mod holders;
 mod items;
 mod list;
 mod mntnsid;

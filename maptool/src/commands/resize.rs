@@ -3,18 +3,17 @@
 //! The kernel cannot change the size of a map. A new one is filled, pinned beside the old one, and renamed over
 //! it, which is atomic: whoever opens the path gets the one or the other, whole.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use loader::map::Access;
-use nsmap::identity::process;
 use nsmap::plan::Plan;
 use nsmap::set::NewSet;
 use nsmap::{Set, text};
 use serde::Serialize;
 
+use super::holders::{self, Holder};
 use super::sets::{self, NamedSet};
 use crate::cli::Resize;
 use crate::failure::{Capability, Code, Failure};
@@ -33,12 +32,6 @@ struct Resized {
     result: &'static str,
     /// Processes that have the old map open, and keep it.
     holders: Vec<Holder>,
-}
-
-#[derive(Serialize)]
-struct Holder {
-    pid: u32,
-    comm: Name,
 }
 
 impl fmt::Display for Resized {
@@ -60,7 +53,7 @@ pub(crate) fn run(args: &Resize) -> Result<Outcome, Failure> {
     swap(&named, &new).map_err(|failure| failure.context(&at))?;
     // Members that were added to the old map between copying and swapping.
     let used = copy(&named.set, &new, args.entries).map_err(|failure| failure.context(&at))?;
-    let holders = holders(named.set.map().info().id);
+    let holders = holders::of_map(named.set.map().info().id);
     let mut outcome = report(&named, args.entries, used, "resized", holders)?;
     outcome.notes.push("tracers that are running keep the old map until they are started again".to_owned());
     Ok(outcome)
@@ -135,39 +128,4 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!("-nsmap-{}", std::process::id()));
     path.with_file_name(name)
-}
-
-/// Who has a map open, or a program that uses it: itself or by its link, as a tracer that is running. Those that may not
-/// be looked at are not seen, nor programs on perf events.
-fn holders(id: u32) -> Vec<Holder> {
-    let mut programs = HashMap::new();
-    let mut found = Vec::new();
-    for pid in process::pids().into_iter().filter(|&pid| pid != std::process::id()) {
-        if holds(pid, id, &mut programs)
-            && let Some(comm) = process::comm(pid)
-        {
-            found.push(Holder { pid, comm: Name::new(comm) });
-        }
-    }
-    found
-}
-
-/// `programs` remembers which of them use the map.
-fn holds(pid: u32, map: u32, programs: &mut HashMap<u32, bool>) -> bool {
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
-    fds.flatten().any(|fd| {
-        let link = std::fs::read_link(format!("/proc/{pid}/fd/{}", fd.file_name().to_string_lossy()));
-        let is_bpf = link.is_ok_and(|link| link.to_string_lossy().starts_with("anon_inode:bpf"));
-        let info =
-            if is_bpf { std::fs::read_to_string(fd.path()).unwrap_or_default() } else { String::new() };
-        let number = |key: &str| {
-            let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            value.and_then(|value| value.trim().parse::<u32>().ok())
-        };
-        number("map_id") == Some(map)
-            || number("prog_id").is_some_and(|program| {
-                let uses = || loader::map::ids_used_by(program).is_ok_and(|maps| maps.contains(&map));
-                *programs.entry(program).or_insert_with(uses)
-            })
-    })
 }

@@ -22,6 +22,7 @@ use crate::set::{CgroupMember, Kind, Member, Set};
 use crate::text;
 
 mod asker;
+mod claim;
 mod early;
 mod rule;
 pub mod selector;
@@ -29,6 +30,8 @@ mod traced;
 pub mod tree;
 
 use asker::Asker;
+use claim::Claim;
+pub use claim::Rival;
 use early::Early;
 pub use selector::{Selector, Verdict};
 use tree::Change;
@@ -102,6 +105,8 @@ struct Pending {
 pub struct Follower {
     selectors: Vec<Selector>,
     sets: Vec<Set>,
+    /// One for each set, once they are claimed.
+    claims: Vec<Claim>,
     hierarchy: Hierarchy,
     resolver: Resolver,
     followed: HashMap<u64, Followed>,
@@ -124,6 +129,7 @@ impl Follower {
         Ok(Self {
             selectors,
             sets,
+            claims: Vec::new(),
             hierarchy: Hierarchy::find()?,
             resolver: Resolver::new()?,
             followed: HashMap::new(),
@@ -134,6 +140,22 @@ impl Follower {
             events: Vec::new(),
             short: false,
         })
+    }
+
+    /// Claims the sets, so that no other follower works on them: see [`claim`]. Says who does already; then nothing is claimed.
+    ///
+    /// # Errors
+    /// `Permission`: CAP_SYS_ADMIN is needed.
+    pub fn claim(&mut self) -> Result<Option<Rival>> {
+        let mut claims = Vec::new();
+        for (set, wanted) in self.sets.iter().enumerate() {
+            match Claim::take(wanted)? {
+                Ok(claim) => claims.push(claim),
+                Err(claim) => return Ok(Some(Rival { set, set_id: wanted.map().info().id, claim })),
+            }
+        }
+        self.claims = claims;
+        Ok(None)
     }
 
     /// Lets the kernel add what a path or name alone selects, as it is made: see [`early`]. Without it, members are added as

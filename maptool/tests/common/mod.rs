@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 pub(crate) mod engine;
+pub(crate) mod following;
 pub(crate) mod host;
 pub(crate) mod oci;
 

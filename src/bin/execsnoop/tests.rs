@@ -81,30 +81,11 @@ fn the_default_table_is_that_of_the_tutorial() {
 }
 
 #[test]
-fn no_combination_of_columns_is_misaligned() {
-    // Each with its header and the value it has in the record; RET, the only one on the right, is checked by ARGS.
-    let optional = [
-        ("-T", "TIME ", "22:13:25"),
-        ("-t", "TIME(s)", "1.123"),
-        ("-U", "UID", "1000"),
-        ("-M", "PARENT", "bash"),
-        ("-C", "CPU", "3"),
-        ("--containers", "CONTAINER", ""),
-    ];
-    let fixed = [("PCOMM", "echo"), ("PPID", "17"), ("ARGS", "/bin/echo one two")];
-    for choice in 0..1 << optional.len() {
-        let chosen: Vec<_> =
-            (0..optional.len()).filter(|bit| choice >> bit & 1 == 1).map(|bit| optional[bit]).collect();
-        let args: Vec<&str> = chosen.iter().map(|(option, ..)| *option).collect();
-        let lines = lines(&args, &[echo()]);
-        for (header, value) in chosen.iter().map(|(_, header, value)| (*header, *value)).chain(fixed) {
-            let at = lines[0].find(header).unwrap();
-            let starts = lines[1][at..].starts_with(value) && !lines[1][at..].starts_with(' ');
-            let apart = at == 0 || lines[1][..at].ends_with(' ');
-            assert!(starts && apart, "{args:?}: {header}\n{}\n{}", lines[0], lines[1]);
-        }
-        assert!(!lines.iter().any(|line| line.ends_with(' ')));
-    }
+fn columns_are_aligned_with_every_combination_of_options() {
+    let options: [&[&str]; 7] = [&["-T"], &["-t"], &["-U"], &["-M"], &["-C"], &["-q"], &["--containers"]];
+    let records = [echo(), Exec { ret: -13, ..echo() }].map(|exec| exec.bytes());
+    let long = Exec { pid: 4_000_000_000, args: b"", ..echo() };
+    aligned::with_every_combination::<Execsnoop>(&options, &records, &[long.bytes()]);
 }
 
 #[test]

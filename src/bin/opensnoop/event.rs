@@ -63,7 +63,7 @@ pub(crate) struct OpenEvent<'r> {
     /// As given.
     name: &'r [u8],
     /// From the root of the process, as far as it is known; empty when it was not asked for or nothing is known.
-    path: &'r [u8],
+    pub(crate) path: &'r [u8],
     /// `path` is that of the opened file.
     pub(crate) exact: bool,
     /// `path` lacks its beginning.

@@ -69,6 +69,7 @@ fn a_row_has_the_columns_of_its_header() {
     assert_eq!(printed(&[], HOSTNAME), "1234   cat                 3   0 ./../etc/hostname\n");
     let made = Open { flags: 0o101, mode: 0o640, ..HOSTNAME };
     assert_eq!(printed(&["-e"], made), "1234   cat                 3   0 00000101 0640 ./../etc/hostname\n");
+    assert!(printed(&["-T"], HOSTNAME).starts_with("0.000000000   1234   cat "));
     let failed = Open { ret: -13, ..HOSTNAME };
     assert_eq!(
         printed(&["-e", "-t", "1235"], failed),
@@ -76,36 +77,12 @@ fn a_row_has_the_columns_of_its_header() {
     );
 }
 
-/// Where the columns of a line start and end, PATH's end apart.
-fn edges(line: &str) -> Vec<(usize, usize)> {
-    let bytes = line.as_bytes();
-    let start = |&at: &usize| bytes[at] != b' ' && (at == 0 || bytes[at - 1] == b' ');
-    (0..bytes.len()).filter(start).map(|at| (at, line[at..].find(' ').map_or(0, |end| at + end))).collect()
-}
-
 #[test]
 fn columns_are_aligned_with_every_combination_of_options() {
     let options: [&[&str]; 7] =
         [&["-T"], &["--time"], &["-U"], &["-e"], &["-F"], &["--containers"], &["-t", "7"]];
-    for bits in 0..1usize << options.len() {
-        let chosen = (0..options.len()).filter(|bit| bits >> bit & 1 == 1).flat_map(|bit| options[bit]);
-        let tool = parse(&chosen.copied().collect::<Vec<_>>()).unwrap();
-        let common = tool.common().clone();
-        let mut stream = Stream::new(tool, &common, Clock::start(true));
-        stream.start(&common, &[]);
-        for open in [HOSTNAME, Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME }] {
-            stream.record(&open.bytes()).unwrap();
-        }
-        let text = String::from_utf8(std::mem::take(stream.buffer())).unwrap();
-        let header = text.lines().next().unwrap();
-        for row in text.lines().skip(1) {
-            let (columns, cells) = (edges(header), edges(row));
-            assert_eq!(columns.len(), cells.len(), "{text}");
-            let aligned =
-                |(column, cell): (&(usize, usize), &(usize, usize))| column.0 == cell.0 || column.1 == cell.1;
-            assert!(columns.iter().zip(&cells).all(aligned), "{text}");
-        }
-    }
+    let records = [HOSTNAME, Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME }];
+    aligned::with_every_combination::<Opensnoop>(&options, &records.map(|open| open.bytes()), &[]);
 }
 
 #[test]
@@ -122,6 +99,22 @@ fn a_path_is_the_files_own_or_made_of_names_or_marked() {
     assert_eq!(path(Open { bits: flag::NAME_FAULT, name: b"", ..failed }), "[unreadable]");
     // A pipe that was opened again has a name, but an empty one.
     assert_eq!(path(Open { base: b"\0", name: b"/proc/self/fd/3", ..own }), "/proc/self/fd/3");
+}
+
+#[test]
+fn with_paths_asked_for_the_prefix_is_that_of_the_path() {
+    let relative = Open { ret: -2, bits: flag::BASE_KNOWN, base: b"par\0srv\0", ..HOSTNAME };
+    let shown = |args: &[&str], open: Open| !printed(args, open).is_empty();
+    assert!(shown(&["-F", "--path-prefix", "/srv/etc/"], relative));
+    assert!(!shown(&["-F", "--path-prefix", "/srv/etc/x"], relative));
+    let other_name =
+        Open { ret: 3, bits: flag::BASE_IS_FILE | flag::BASE_KNOWN, base: b"x\0y\0", ..HOSTNAME };
+    assert!(shown(&["-F", "--path-prefix", "/y/x"], other_name));
+    // What is not known does not match.
+    assert!(!shown(&["-F", "--path-prefix", "/"], Open { bits: 0, base: b"", ..relative }));
+    let fault = Open { bits: flag::NAME_FAULT, name: b"", ..relative };
+    assert!(!shown(&["-F", "--path-prefix", "/"], fault));
+    assert!(parse(&["-F", "--path-prefix", "etc"]).is_err() && parse(&["--path-prefix", "etc"]).is_ok());
 }
 
 #[test]
