@@ -4,7 +4,7 @@
 //! the other byte order too. Nothing is loaded, so what only the verifier knows is not in it: whether a poisoned
 //! instruction can be reached, for one. Doing it is [`crate::load`].
 
-use crate::attach::uprobe;
+use crate::attach::{uprobe, usdt};
 use crate::btf::ext::CoreRecord;
 use crate::core_reloc::{self, CoreResolver, FailedRelocation, KernelType, Outcome, RelocKind};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -126,6 +126,13 @@ pub enum PlannedHook {
         path: String,
         /// Bytes from its start.
         offset: u64,
+    },
+    /// To these places of a file: those of a static probe.
+    Places {
+        /// The file.
+        path: String,
+        /// The places; not empty.
+        places: Vec<usdt::Place>,
     },
     /// The caller says where: a device, a cgroup, a socket, another program.
     Caller,
@@ -275,6 +282,11 @@ fn hook(program: &ProgramSpec, types: &KernelTypes, here: bool) -> Result<Planne
             let path = uprobe::find_binary(path)?;
             let start = symbol.as_deref().map_or(Ok(0), |symbol| uprobe::symbol_offset(&path, symbol))?;
             Ok(PlannedHook::File { path: path.display().to_string(), offset: start.saturating_add(*offset) })
+        }
+        Target::Usdt { path, provider, name } => {
+            let path = uprobe::find_binary(path)?;
+            let places = usdt::places(&path, provider, name)?;
+            Ok(PlannedHook::Places { path: path.display().to_string(), places })
         }
         _ => Ok(PlannedHook::Unknown),
     }
