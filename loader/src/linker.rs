@@ -17,6 +17,7 @@ use crate::btf::Btf;
 use crate::btf::ext::{CoreRecord, FuncInfo, LineInfo};
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::insn::{Insn, InsnOffset, OP_CALL, pseudo};
+use crate::order::sort_by_number;
 use crate::spec::{
     CodeSection, ExternKind, ExternSpec, Function, FunctionRef, ObjectSpec, ProgramSpec, RelocTarget,
     Relocation,
@@ -234,7 +235,7 @@ impl<'a> Linker<'a> {
         }
         self.out.has_all_lines &= self.has_func_info;
         // Callees are looked into before the caller's next instruction, so these came interleaved.
-        self.out.relocations.sort_by_key(|relocation| relocation.at);
+        sort_by_number(&mut self.out.relocations, |relocation| relocation.at.0 as u64);
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Module {
 pub fn all(base: &Btf) -> Vec<Module> {
     let mut modules: Vec<Module> =
         names().into_iter().filter_map(|name| Some(Module { btf: open(&name, base).ok()?, name })).collect();
-    modules.sort_by(|a, b| a.name.cmp(&b.name));
+    modules.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     modules
 }
 

@@ -88,7 +88,7 @@ pub(super) fn read_globals(
             .with_context(|| format!("read variable `{}`", symbol.name))?;
         globals.push(global);
     }
-    globals.sort_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
+    globals.sort_unstable_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
     Ok(globals)
 }
 

@@ -12,6 +12,7 @@ use crate::btf::ext::SectionExt;
 use crate::elf::{Binding, ElfObject, Place, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::insn::{INSN_SIZE, Insn, InsnOffset};
+use crate::order::sort_by_number;
 use crate::section::{ProgramKind, split_autoload};
 
 /// The section that holds subprograms only.
@@ -157,10 +158,10 @@ fn read_section(
             read_function(symbol, insns.len()).with_context(|| format!("read function `{}`", symbol.name))
         })
         .collect::<Result<Vec<_>>>()?;
-    functions.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
-    ext.func_info.sort_by_key(|record| record.offset);
-    ext.line_info.sort_by_key(|record| record.offset);
-    ext.core.sort_by_key(|record| record.offset);
+    functions.sort_unstable_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
+    sort_by_number(&mut ext.func_info, |record| record.offset.0 as u64);
+    sort_by_number(&mut ext.line_info, |record| record.offset.0 as u64);
+    sort_by_number(&mut ext.core, |record| record.offset.0 as u64);
     Ok(CodeSection { name: section.name.to_owned(), insns, functions, relocations: Vec::new(), ext })
 }
 
@@ -182,6 +183,13 @@ fn read_function(symbol: &Symbol<'_>, slots: usize) -> Result<Function> {
         _ => Linkage::Global,
     };
     Ok(Function { name: symbol.name.to_owned(), offset, len, linkage })
+}
+
+/// The programs by the function that each begins with.
+pub(super) fn entries(programs: &[ProgramSpec]) -> BTreeMap<FunctionRef, usize> {
+    let mut found = BTreeMap::new();
+    found.extend(programs.iter().enumerate().map(|(index, program)| (program.function, index)));
+    found
 }
 
 /// One program for every function outside of `.text` that is not static, in the order of the file. A

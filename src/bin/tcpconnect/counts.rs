@@ -92,7 +92,7 @@ fn push_header(tool: &Tool, out: &mut Vec<u8>) {
 /// IPv4 first, the most frequent first, and the same order each time.
 fn push_rows(tool: &Tool, entries: Vec<Entry>, out: &mut Vec<u8>) {
     let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
-    counts.sort_by(|a, b| {
+    counts.sort_unstable_by(|a, b| {
         let order =
             |c: &Count| (c.version, u64::MAX - c.connects, c.remote, c.remote_port, c.local, c.local_port);
         order(a).cmp(&order(b))
