@@ -233,7 +233,7 @@ pub fn memberships(pid: u32) -> Result<Vec<Membership>> {
     match read_bounded(&proc_path(pid, "cgroup"), 1 << 20) {
         Ok(text) => {
             let mut found = parse_memberships(&text);
-            found.sort_unstable_by_key(|membership| membership.hierarchy);
+            found.sort_by_cached_key(|membership| u64::from(membership.hierarchy));
             Ok(found)
         }
         Err(_) if !process::exists(pid) => Err(Error::not_found(format!("no process {pid}"))),
