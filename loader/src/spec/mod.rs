@@ -75,7 +75,10 @@ impl ObjectSpec {
         let btf = read_btf(&elf)?;
         let variables = btf.as_ref().map(Variables::read).transpose()?.unwrap_or_default();
         let mut code = program::read_code(&elf, read_ext(&elf, btf.as_ref())?)?;
-        let programs = program::read_programs(&code)?;
+        let mut programs = program::read_programs(&code)?;
+        if let Some(btf) = &btf {
+            program::read_exception_callbacks(btf, &mut programs).context("read exception callbacks")?;
+        }
 
         let (mut maps, mut places) = (Vec::new(), Places::default());
         legacy_map::read_maps(&elf, &mut maps, &mut places)?;
