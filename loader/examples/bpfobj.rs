@@ -70,12 +70,8 @@ enum Command {
     Load {
         #[command(flatten)]
         common: LoadArgs,
-        /// Only this program (repeatable)
-        #[arg(long, value_name = "NAME")]
-        program: Vec<String>,
-        /// Pin the programs, and the maps that ask for it, in this directory of a bpffs
-        #[arg(long, value_name = "DIR")]
-        pin: Option<PathBuf>,
+        #[command(flatten)]
+        which: WhichArgs,
     },
     /// Load one program, run it once with BPF_PROG_TEST_RUN, print its return value
     Run {
@@ -113,12 +109,30 @@ struct LoadArgs {
     object: PathBuf,
     #[command(flatten)]
     types: TypesArgs,
+    /// Use the token of this bpffs in the place of privileges
+    #[arg(long, value_name = "DIR")]
+    token: Option<PathBuf>,
     /// Set a global variable (repeatable): a number, true/false, "text", or hex:BYTES
     #[arg(long, value_name = "VAR=VALUE", value_parser = values::parse_assignment)]
     set: Vec<values::Assignment>,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// What is loaded, on what, and what stays of it.
+#[derive(Args)]
+struct WhichArgs {
+    /// Only this program (repeatable)
+    #[arg(long, value_name = "NAME")]
+    program: Vec<String>,
+    /// The program that freplace, fentry and fexit programs go on: a pin (a path), an id, or the name of another program of
+    /// the object
+    #[arg(long, value_name = "PROGRAM")]
+    attach_to: Option<String>,
+    /// Pin the programs, and the maps that ask for it, in this directory of a bpffs
+    #[arg(long, value_name = "DIR")]
+    pin: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -128,8 +142,8 @@ fn main() -> ExitCode {
         Command::Explain { object, types, json } => {
             (open(object).and_then(|spec| explain::explain(spec, &types.files())), *json)
         }
-        Command::Load { common, program, pin } => {
-            (prepare(common).and_then(|spec| load::load(spec, common, program, pin.as_deref())), common.json)
+        Command::Load { common, which } => {
+            (prepare(common).and_then(|spec| load::load(spec, common, which)), common.json)
         }
         Command::Run { common, program, data_in } => {
             let data = data_in.as_ref().map(|data| data.0.as_slice());

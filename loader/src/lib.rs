@@ -56,6 +56,7 @@ pub mod hooks;
 pub mod kernel;
 pub mod load;
 pub mod map;
+mod pinned;
 pub mod plan;
 pub mod program;
 pub mod ringbuf;

@@ -9,18 +9,18 @@ mod percpu;
 mod pin;
 
 use std::ffi::CString;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::cpu;
 use crate::kernel::privilege::{self, Need};
+use crate::pinned;
 use crate::spec::map::{map_flag, map_type};
 use crate::sys::bpf::{self, MapRef, MapShape};
 use crate::sys::uapi::{self, update};
-use crate::sys::{self, SysError, attr};
+use crate::sys::{SysError, attr};
 
 mod by_id;
 
@@ -50,6 +50,19 @@ pub struct MapConfig<'a> {
     pub btf: Option<MapBtf<'a>>,
     /// Template of the inner maps, for maps of maps.
     pub inner: Option<BorrowedFd<'a>>,
+    /// For struct_ops: the type of the value, which is the kernel's or a module's.
+    pub kernel_value: Option<KernelValue<'a>>,
+    /// A token that stands for the privilege (6.9).
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+/// A type of the kernel as the value of a map.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelValue<'a> {
+    /// Its id.
+    pub type_id: u32,
+    /// The BTF object of the module that has it; none for the kernel itself.
+    pub module: Option<BorrowedFd<'a>>,
 }
 
 /// Types of a map's key and value.
@@ -134,12 +147,15 @@ impl Map {
     /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, or `Io` with `EINVAL` for numbers
     /// that the kernel does not accept.
     pub fn create(config: &MapConfig<'_>) -> Result<Self> {
+        let module = config.kernel_value.and_then(|value| value.module);
+        let flags =
+            module.map_or(0, |_| map_flag::VTYPE_BTF_OBJ_FD) | config.token.map_or(0, |_| map_flag::TOKEN_FD);
         let attr = attr::MapCreate {
             map_type: config.map_type,
             key_size: config.key_size,
             value_size: config.value_size,
             max_entries: config.max_entries,
-            map_flags: config.map_flags,
+            map_flags: config.map_flags | flags,
             inner_map_fd: config.inner.map_or(0, bpf::fd_u32),
             numa_node: config.numa_node,
             map_name: object_name(&config.name),
@@ -147,6 +163,9 @@ impl Map {
             btf_key_type_id: config.btf.map_or(0, |btf| btf.key_type_id),
             btf_value_type_id: config.btf.map_or(0, |btf| btf.value_type_id),
             map_extra: config.map_extra,
+            btf_vmlinux_value_type_id: config.kernel_value.map_or(0, |value| value.type_id),
+            value_type_btf_obj_fd: module.map_or(0, bpf::fd_u32),
+            map_token_fd: config.token.map_or(0, bpf::fd_u32),
             ..Default::default()
         };
         let mut created = bpf::map_create(attr);
@@ -156,7 +175,9 @@ impl Map {
         {
             created = bpf::map_create(attr);
         }
+        let linked = config.map_type == map_type::STRUCT_OPS && config.map_flags & map_flag::LINK != 0;
         Self::from_fd(created.map_err(|error| match error.errno {
+            libc::EINVAL if linked => Error::not_supported("struct_ops with links", "6.4"),
             // It says no more than that: what was asked for may show why.
             libc::EINVAL => Error::from(error).context(asked(config)),
             _ => privilege::explain(error.into(), Need::Maps),
@@ -169,17 +190,11 @@ impl Map {
     /// `NotFound`; `Permission`; `Incompatible` when the path is not a pinned map (a directory, an ordinary file,
     /// a pinned program).
     pub fn open_pinned(path: &Path, access: Access) -> Result<Self> {
-        let c_path = c_path(path)?;
         let flags = match access {
             Access::ReadWrite => 0,
             Access::ReadOnly => map_flag::RDONLY,
         };
-        let fd = bpf::obj_get(&c_path, flags).map_err(|error| explain_obj_get(path, error))?;
-        // Queues and stacks, which have no keys, answer that question as anything but a map does.
-        if !bpf::is_map(fd.as_fd()) && object_kind(&fd) != MAP {
-            return Err(Error::incompatible(format!("this is a pinned {}, not a map", object_kind(&fd))));
-        }
-        Self::from_fd(fd)
+        Self::from_fd(pinned::open(path, flags, pinned::MAP)?)
     }
 
     /// Takes over an fd that is a map.
@@ -464,37 +479,6 @@ fn shape_of(info: &MapInfo) -> Result<MapShape> {
 pub(crate) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(ErrorKind::InvalidObject, "the path holds a NUL byte"))
-}
-
-/// Says in words what the kernel means when `BPF_OBJ_GET` fails on something that is no pin: it answers
-/// `EACCES` for anything that is not a regular bpffs inode, whoever asks.
-fn explain_obj_get(path: &Path, error: SysError) -> Error {
-    let Ok(meta) = fs::metadata(path) else { return error.into() };
-    if meta.is_dir() {
-        return Error::incompatible("this is a directory, not a pinned map");
-    }
-    let on_bpffs = sys::fs::fs_magic_of_path(path).is_ok_and(|magic| magic == uapi::magic::BPF_FS);
-    if !on_bpffs {
-        return Error::incompatible("this is an ordinary file, not a pinned map");
-    }
-    error.into()
-}
-
-const MAP: &str = "map";
-
-/// `program`, `link`, `btf object`...: what an fd of an unknown BPF object is, as far as /proc says.
-fn object_kind(fd: &OwnedFd) -> &'static str {
-    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
-    let link = link.to_string_lossy();
-    if link.contains("bpf-prog") {
-        "program"
-    } else if link.contains("bpf-map") {
-        MAP
-    } else if link.contains("bpf_link") || link.contains("bpf-link") {
-        "link"
-    } else {
-        "BPF object of another kind"
-    }
 }
 
 /// The numbers of a map, for messages.

@@ -16,7 +16,7 @@ use crate::kernel::kallsyms;
 use crate::kernel::tracefs::TraceFs;
 use crate::linker::{self, LinkedProgram, SourceLine};
 use crate::load::externs::Resolved;
-use crate::load::{Externs, KernelTypes, TargetFiles, map_config};
+use crate::load::{Externs, KernelTypes, TargetFiles};
 use crate::map::MapConfig;
 use crate::section::Target;
 use crate::spec::{ObjectSpec, ProgramSpec, RelocTarget};
@@ -143,9 +143,9 @@ pub enum PlannedHook {
 /// When there are no types to be had; all other problems are in the plan.
 pub fn plan(mut spec: ObjectSpec, files: &TargetFiles) -> Result<Plan> {
     let mut types = KernelTypes::find(&spec, files)?;
-    let mut externs = Externs::configure(&mut spec, "");
+    let mut externs = Externs::configure(&mut spec, "", None);
     let spec = &spec;
-    let maps = spec.maps.iter().map(|map| map_config(map, None)).collect();
+    let maps = spec.maps.iter().map(|map| types.map_config(spec, map)).collect();
     let resolved: Vec<Result<Resolved>> =
         (0..spec.externs.len()).map(|index| externs.resolve(spec, index, &mut types)).collect();
     let symbols = files.kernel.is_none().then(|| hook_symbols(spec));

@@ -2,19 +2,20 @@
 //!
 //! In: a [`ProgramConfig`], with every relocation done and every fd filled in. Out: a [`Program`], which owns
 //! its fd, or an error that tells the verifier's reason in one line and holds its whole log.
+//! Programs that are loaded already are opened in `existing`.
 //! Which program of an object is loaded, and when, is in [`crate::load`]; hooks are in [`crate::attach`].
+
+mod existing;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::btf::{Btf, BtfData, Kind};
 use crate::error::{Error, Result};
 use crate::insn::Insn;
 use crate::kernel::privilege::{self, Need};
 use crate::map::{name_of, object_name};
 use crate::section::{ProgramKind, attach_type, program_type};
 use crate::sys::bpf::{self, ProgLoadBuffers};
-use crate::sys::by_id;
 use crate::sys::{SysError, attr, uapi};
 use crate::{Endian, verifier_log};
 
@@ -40,6 +41,8 @@ pub struct ProgramConfig<'a> {
     pub kernel_version: u32,
     /// The object's BTF with the function and line records, when it could be loaded.
     pub debug_info: Option<ProgramBtf<'a>>,
+    /// A token that stands for the privilege (6.9).
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> ProgramConfig<'a> {
@@ -55,6 +58,7 @@ impl<'a> ProgramConfig<'a> {
             modules: &[],
             kernel_version: 0,
             debug_info: None,
+            token: None,
         }
     }
 }
@@ -164,22 +168,6 @@ impl Program {
         })
     }
 
-    /// BTF id of the function `name` of this program, in the program's own types.
-    ///
-    /// # Errors
-    /// `NotFound` when the program was loaded without types, or has no such function.
-    pub fn function_id(&self, name: &str) -> Result<u32> {
-        let missing =
-            || Error::not_found(format!("program `{}` has no function `{name}` with a type", self.name));
-        let id = self.info()?.btf_id;
-        if id == 0 {
-            return Err(missing());
-        }
-        let object = by_id::btf_by_id(id)?;
-        let btf = Btf::parse(BtfData::from(by_id::btf_bytes(object.as_fd())?))?;
-        Ok(btf.find(name, Kind::Func)?.ok_or_else(missing)?.0)
-    }
-
     /// Keeps `map` alive as long as the program (5.10), and lets other tools find it by the program, even if no
     /// instruction refers to it. Kernels that cannot do without.
     pub fn bind_map(&self, map: &crate::map::Map) -> Result<()> {
@@ -233,12 +221,14 @@ fn numbers(config: &ProgramConfig<'_>) -> attr::ProgLoad {
         prog_type: config.kind.program_type,
         kern_version: config.kernel_version,
         prog_flags: flag(config.kind.sleepable, uapi::F_SLEEPABLE)
-            | flag(config.kind.xdp_frags, uapi::F_XDP_HAS_FRAGS),
+            | flag(config.kind.xdp_frags, uapi::F_XDP_HAS_FRAGS)
+            | flag(config.token.is_some(), uapi::F_TOKEN_FD),
         prog_name: object_name(config.name),
         expected_attach_type: config.kind.attach_type,
         prog_btf_fd: config.debug_info.map_or(0, |info| bpf::fd_u32(info.fd)),
         attach_btf_id: config.attach_btf_id,
         attach_btf_obj_fd: config.attach_target.map_or(0, bpf::fd_u32),
+        prog_token_fd: config.token.map_or(0, bpf::fd_u32),
         ..Default::default()
     }
 }
@@ -254,6 +244,7 @@ fn late_attach_type(kind: &ProgramKind) -> Option<(&'static str, &'static str)> 
             | attach_type::TRACE_FEXIT_MULTI
             | attach_type::TRACE_FSESSION_MULTI,
         ) => Some(("tracing of many functions by one program", "7.2")),
+        (program_type::LSM, attach_type::LSM_CGROUP) => Some(("security hooks of cgroups", "6.0")),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::clang::compile;
 use common::elf::{ObjectBuilder, Symbol};
-use common::kernel::{Bpffs, NotRun, may_use_bpf, not_run};
+use common::kernel::{Bpffs, NotRun, has_trampolines, may_use_bpf, not_run};
 use common::sample::{exit, set};
 use loader::attach::{AttachOptions, attach, attach_with, iterator};
 use loader::load::{LoadOptions, Object};
@@ -161,11 +161,6 @@ fn functions_are_seen_at_entry_and_exit_with_their_arguments() {
         assert_eq!(number(&object, "hits"), TIMES, "{name}");
         link.detach();
     }
-}
-
-/// Whether this is a kernel of `make test-kernels` that has them all: x86-64.
-fn has_trampolines() -> bool {
-    std::env::var_os("TEST_KERNEL").is_some() && cfg!(target_arch = "x86_64")
 }
 
 /// Probed by the test below; never inlined, and of one instruction at least.

@@ -63,6 +63,7 @@ fn sign_of(rust_type: &str) -> Option<(&'static str, &'static str)> {
     match rust_type {
         "LinkCreateKprobeMulti" => Some(("kprobe.multi", "syms")),
         "LinkCreateUprobeMulti" => Some(("uprobe.multi", "ref_ctr_offsets")),
+        "TokenCreate" => Some(("BPF tokens", "token_create")),
         "LinkCreateTracingMulti" => Some(("fentry.multi", "tracing_multi")),
         _ => None,
     }
@@ -76,7 +77,7 @@ fn old_guest() -> bool {
 #[test]
 fn every_field_is_where_the_running_kernel_has_it() {
     let Some(btf) = vmlinux() else { return };
-    let all: [(&str, Fields); 19] = [
+    let all: [(&str, Fields); 21] = [
         ("MapCreate", attr::MapCreate::FIELDS),
         ("MapElem", attr::MapElem::FIELDS),
         ("MapFd", attr::MapFd::FIELDS),
@@ -93,6 +94,8 @@ fn every_field_is_where_the_running_kernel_has_it() {
         ("LinkCreateUprobeMulti", attr::LinkCreateUprobeMulti::FIELDS),
         ("LinkCreateTracingMulti", attr::LinkCreateTracingMulti::FIELDS),
         ("LinkCreateIter", attr::LinkCreateIter::FIELDS),
+        ("LinkCreateMap", attr::LinkCreateMap::FIELDS),
+        ("TokenCreate", attr::TokenCreate::FIELDS),
         ("IterCreate", attr::IterCreate::FIELDS),
         ("ProgBindMap", attr::ProgBindMap::FIELDS),
         ("TestRun", attr::TestRun::FIELDS),

@@ -112,6 +112,31 @@ fn load_tries_each_program_on_its_own() {
 }
 
 #[test]
+fn load_puts_an_extension_on_the_program_it_is_told() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let Some(object) = compiled("extension", Endian::NATIVE) else { return };
+    let bpffs = Bpffs::mount();
+    let (path, pins) = (object.path.to_str().unwrap(), bpffs.path("pins"));
+    let pins = pins.to_str().unwrap();
+    assert_eq!(bpfobj(&["load", path, "--program", "extended", "--pin", pins]).status.code(), Some(0));
+    let pinned = format!("{pins}/extended");
+    for program in ["extended", &pinned] {
+        let (report, code) =
+            json(&["load", path, "--program", "replaces_nothing", "--attach-to", program, "--json"]);
+        let error = &by_name(&report["programs"], "replaces_nothing")["error"];
+        assert_eq!((code, &error["kind"]), (1, &"not_found".into()), "its function is looked for: {report}");
+        let (report, _) = json(&["load", path, "--program", "replacement", "--attach-to", program, "--json"]);
+        let loaded = by_name(&report["programs"], "replacement");
+        assert!(loaded["ok"] == true || loaded["error"]["kind"] == "permission", "{report}");
+    }
+    let nobody = bpfobj(&["load", path, "--attach-to", "/no/such/pin"]);
+    let line = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(line.starts_with("bpfobj: open program `/no/such/pin` to attach to: "), "{line}");
+}
+
+#[test]
 fn load_pins_programs_where_it_is_told() {
     if may_use_bpf().is_err() {
         return;

@@ -100,3 +100,19 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let file = Map::open_pinned("/proc/version".as_ref(), Access::ReadOnly).unwrap_err();
     assert_reads(&file, ErrorKind::Incompatible, &["this is an ordinary file, not a pinned map"]);
 }
+
+#[test]
+fn a_token_of_a_place_that_delegates_nothing_is_refused_with_the_reason() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let error = loader::kernel::token::create(std::path::Path::new("/proc")).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotSupported { since: "6.9", .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("make a BPF token of `/proc`: this kernel has no BPF token for this place"),
+        "{text}"
+    );
+    let error = loader::kernel::token::create(std::path::Path::new("/no/such/place")).unwrap_err();
+    assert_eq!(error.to_string(), "make a BPF token of `/no/such/place`: open: no such file or directory");
+}

@@ -21,7 +21,7 @@ pub(crate) fn load(key_size: u32, value_size: u32) -> Result<SetTypes> {
     let mut builder = BtfBuilder::new();
     let key = unsigned(&mut builder, "set_key", key_size)?;
     let value = unsigned(&mut builder, "set_value", value_size)?;
-    let fd = btf_load(&builder.build(Endian::NATIVE), &mut []).map_err(Error::from)?;
+    let fd = btf_load(&builder.build(Endian::NATIVE), &mut [], None).map_err(Error::from)?;
     Ok(SetTypes { fd, key, value })
 }
 

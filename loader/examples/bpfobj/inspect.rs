@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use loader::btf::ext::CoreRecord;
 use loader::core_reloc::{describe, type_spelling};
 use loader::linker::{LinkedProgram, link};
-use loader::spec::{ExternKind, ExternSpec, Global, MapSpec, ObjectSpec, Pinning, ProgramSpec, RelocTarget};
+use loader::spec::{
+    ExternKind, ExternSpec, Global, MapSpec, ObjectSpec, Pinning, ProgramSpec, RelocTarget, StructOps,
+    StructOpsFunction,
+};
 use serde_json::{Value, json};
 
 use crate::names;
@@ -114,7 +117,22 @@ fn map_json(spec: &ObjectSpec, map: &MapSpec) -> Value {
         "value_type": spelling(map.value_type_id),
         "frozen": map.freeze,
         "initial_values": map.initial_values.len(),
+        "struct_ops": map.struct_ops.as_ref().map(|ops| struct_ops_json(spec, ops)),
         "inner": map.inner.as_deref().map(|inner| map_json(spec, inner)),
+    })
+}
+
+fn struct_ops_json(spec: &ObjectSpec, ops: &StructOps) -> Value {
+    let local = spec.btf.as_ref().and_then(|btf| Some((btf, btf.type_by_id(ops.type_id).ok()?)));
+    let member =
+        |number| local.and_then(|(btf, ty)| Some(btf.string(ty.member(number)?.name_off).ok()?.to_owned()));
+    let function = |function: &StructOpsFunction| {
+        let program = spec.programs.get(function.program).map(|program| program.name.clone());
+        json!({"member": member(function.member), "program": program})
+    };
+    json!({
+        "type": local.map(|(btf, ty)| type_spelling(btf, ty.id())),
+        "functions": ops.functions.iter().map(function).collect::<Vec<_>>(),
     })
 }
 

@@ -4,22 +4,21 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use loader::load::{LoadOptions, Object, TargetFiles};
+use loader::section::Target;
 use loader::spec::{ObjectSpec, Pinning};
 use loader::{Error, Program, Result, ResultExt as _};
 use serde_json::{Value, json};
 
-use crate::LoadArgs;
 use crate::report::{Report, error_json};
+use crate::{LoadArgs, WhichArgs};
 
 /// Loads the named programs, or all that load by default.
-pub(crate) fn load(
-    spec: ObjectSpec,
-    args: &LoadArgs,
-    wanted: &[String],
-    pin: Option<&Path>,
-) -> Result<Report> {
-    let names = wanted_names(&spec, wanted)?;
+pub(crate) fn load(spec: ObjectSpec, args: &LoadArgs, which: &WhichArgs) -> Result<Report> {
+    let names = wanted_names(&spec, &which.program)?;
+    let pin = which.pin.as_deref();
     let mut object = create(spec, args, pin)?;
+    let extended =
+        which.attach_to.as_deref().map(|extended| open_program(&mut object, extended)).transpose()?;
     let mut report = Report { text: String::new(), json: Value::Null, ok: true };
     let mut maps = Vec::new();
     for (name, error) in object.failed_maps() {
@@ -28,9 +27,8 @@ pub(crate) fn load(
         report.ok = false;
     }
     let mut programs = Vec::new();
-    let mut kept = Vec::new();
     for name in names {
-        let loaded = object.load_program(&name).and_then(|program| {
+        let loaded = load_one(&mut object, &name, extended.as_ref()).and_then(|program| {
             pin_program(&program, pin)?;
             Ok(program)
         });
@@ -44,11 +42,32 @@ pub(crate) fn load(
             Err(error) => json!({"name": name, "ok": false, "error": error_json(error)}),
         });
         report.ok &= loaded.is_ok();
-        // Kept until all are loaded: an extension may replace a function of one of them.
-        kept.extend(loaded.ok());
     }
     report.json = json!({"programs": programs, "failed_maps": maps});
     Ok(report)
+}
+
+/// A program that is loaded already, or that of the object with that name.
+fn open_program(object: &mut Object, which: &str) -> Result<Program> {
+    let opened = if which.contains('/') {
+        Program::open_pinned(Path::new(which))
+    } else if let Ok(id) = which.parse() {
+        Program::open_id(id)
+    } else {
+        object.load_program(which)
+    };
+    opened.with_context(|| format!("open program `{which}` to attach to"))
+}
+
+fn load_one(object: &mut Object, name: &str, extended: Option<&Program>) -> Result<Program> {
+    let on_program = |target: &Target| {
+        matches!(target, Target::ProgramFunction { .. } | Target::Function { module: None, .. })
+    };
+    let goes_on = object.spec().program(name).is_some_and(|program| on_program(&program.kind.target));
+    match extended.filter(|_| goes_on) {
+        Some(extended) => object.load_program_on(name, extended),
+        None => object.load_program(name),
+    }
 }
 
 /// The maps of the object. Without a directory to pin to, maps that ask to be pinned are not, so that trying an object
@@ -59,7 +78,9 @@ pub(crate) fn create(mut spec: ObjectSpec, args: &LoadArgs, pin: Option<&Path>) 
     }
     let pin_root = pin.map(Path::to_path_buf);
     let TargetFiles { kernel: btf, modules: module_btf } = args.types.files();
-    let options = LoadOptions { btf, module_btf, pin_root, skip_failed_maps: true, ..LoadOptions::default() };
+    let token = args.token.clone();
+    let options =
+        LoadOptions { btf, module_btf, pin_root, token, skip_failed_maps: true, ..LoadOptions::default() };
     Object::create(spec, options).with_context(|| format!("object `{}`", args.object.display()))
 }
 

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use super::Link;
 use crate::error::{Error, Result};
 use crate::program::Program;
-use crate::sys::bpf;
+use crate::sys::{bpf, link};
 
 /// Makes a link; nothing runs before [`open`].
 pub fn attach(program: &Program) -> Result<Link> {
-    Ok(Link::from_link(bpf::link_create_iter(program.as_fd())?))
+    Ok(Link::from_link(link::link_create_iter(program.as_fd())?))
 }
 
 /// A new run of the iterator behind `link`: what the program writes is what reading the file gives.

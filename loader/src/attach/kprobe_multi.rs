@@ -12,7 +12,7 @@ use crate::error::{ENOTSUPP, Error, Result};
 use crate::kernel::kallsyms;
 use crate::kernel::tracefs::TraceFs;
 use crate::program::Program;
-use crate::sys::{SysError, bpf, uapi};
+use crate::sys::{SysError, link, uapi};
 
 /// Attaches to all functions that match `pattern`.
 ///
@@ -27,13 +27,15 @@ pub fn attach(program: &Program, pattern: &str, at_return: bool, options: Attach
     let names: Vec<&CStr> = names.iter().map(CString::as_c_str).collect();
     let flags = if at_return { uapi::F_KPROBE_MULTI_RETURN } else { 0 };
     let attach_type = program.kind().attach_type;
-    match bpf::link_create_kprobe_multi(program.as_fd(), attach_type, &names, flags, options.cookie) {
+    match link::link_create_kprobe_multi(program.as_fd(), attach_type, &names, flags, options.cookie) {
         Ok(link) => Ok(Link::from_link(link)),
         Err(SysError { errno: libc::ESRCH | libc::ENOENT, .. }) => {
             Err(Error::not_found(format!("this kernel has no function `{pattern}` that can be traced")))
         }
         Err(SysError { errno: libc::EOPNOTSUPP | ENOTSUPP, .. }) => Err(not_supported()),
-        Err(SysError { errno: libc::EINVAL, .. }) if !bpf::has_kprobe_multi(program.as_fd(), attach_type) => {
+        Err(SysError { errno: libc::EINVAL, .. })
+            if !link::has_kprobe_multi(program.as_fd(), attach_type) =>
+        {
             Err(not_supported())
         }
         Err(error) => Err(error.into()),

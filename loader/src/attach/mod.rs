@@ -13,6 +13,7 @@ pub mod kprobe;
 pub mod kprobe_multi;
 mod pmu;
 pub mod raw_tracepoint;
+pub mod struct_ops;
 pub mod tracepoint;
 pub mod tracing;
 pub mod tracing_multi;
@@ -23,12 +24,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::kernel::privilege::{self, Need};
 use crate::kernel::tracefs::DynamicEvent;
 use crate::program::Program;
-use crate::section::Target;
-use crate::sys::{bpf, perf, process};
+use crate::section::{Target, attach_type};
+use crate::sys::{bpf, link, perf, process};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,11 +51,13 @@ pub struct Link {
     /// The definition of that event in tracefs, if it is ours. Taken out after the event is closed: fields are dropped
     /// in this order.
     defined: Option<DynamicEvent>,
+    /// A struct_ops without a link.
+    registered: Option<struct_ops::Registered>,
 }
 
 impl Link {
     fn from_link(link: OwnedFd) -> Self {
-        Self { link: Some(link), event: None, defined: None }
+        Self { link: Some(link), event: None, defined: None, registered: None }
     }
 
     fn keeping(self, defined: DynamicEvent) -> Self {
@@ -85,6 +88,7 @@ impl Link {
         drop(self.link);
         drop(self.event);
         drop(self.defined);
+        drop(self.registered);
     }
 
     /// Gives up links for good at the end of a process that is about to exit. Fast ones are detached now. Slow
@@ -140,6 +144,7 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
     let result = match &program.kind().target {
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, options),
         Target::RawTracepoint { name } => raw_tracepoint::attach(program, name, options),
+        Target::Lsm { .. } if program.kind().attach_type == attach_type::LSM_CGROUP => Err(by_others()),
         Target::BtfTracepoint { .. }
         | Target::Function { .. }
         | Target::Lsm { .. }
@@ -164,13 +169,20 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         Target::UprobeMulti { path, pattern, at_return } => {
             uprobe::attach_multi(program, path, pattern, *at_return, options)
         }
-        target => Err(target.unusable().unwrap_or_else(|| {
-            Error::new(ErrorKind::Incompatible, "this crate does not attach programs of this type")
-        })),
+        Target::StructOps { .. } => {
+            let why = "a function of a struct_ops is attached together with the others of it";
+            Err(Error::incompatible(why))
+        }
+        target => Err(target.unusable().unwrap_or_else(by_others)),
     };
     result
         .map_err(|error| privilege::explain(error, Need::Tracing))
         .with_context(|| format!("attach program `{}`", program.name()))
+}
+
+/// For programs that are attached to devices, cgroups and sockets.
+fn by_others() -> Error {
+    Error::incompatible("this crate does not attach programs of this type")
 }
 
 /// Asks, before a program for `target` is loaded, whether this kernel has what it would be attached to. Cheap, and no promise.
@@ -187,7 +199,7 @@ pub fn possible(target: &Target) -> Result<()> {
 /// Puts `program` on a perf event and starts it: by a link (5.15), or by ioctl (any kernel).
 fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result<Link> {
     // Any refusal means the old way: EINVAL where there are no such links, EPERM under some policies.
-    let link = bpf::link_create_perf(program.as_fd(), event.as_fd(), options.cookie).ok();
+    let link = link::link_create_perf(program.as_fd(), event.as_fd(), options.cookie).ok();
     if link.is_none() {
         if options.cookie != 0 {
             return Err(Error::not_supported("cookie for perf events", "5.15"));
@@ -195,5 +207,5 @@ fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result
         perf::set_bpf(event.as_fd(), program.as_fd())?;
     }
     perf::enable(event.as_fd())?;
-    Ok(Link { link, event: Some(event), defined: None })
+    Ok(Link { link, event: Some(event), defined: None, registered: None })
 }

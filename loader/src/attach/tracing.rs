@@ -9,12 +9,12 @@ use std::os::fd::AsFd;
 use super::{AttachOptions, Link};
 use crate::error::{Error, Result};
 use crate::program::Program;
-use crate::sys::{SysError, bpf};
+use crate::sys::{SysError, bpf, link};
 
 /// Attaches a program that was loaded with a BTF target.
 pub fn attach(program: &Program, options: AttachOptions) -> Result<Link> {
     let attach_type = program.kind().attach_type;
-    let link = match bpf::link_create_tracing(program.as_fd(), attach_type, options.cookie) {
+    let link = match link::link_create_tracing(program.as_fd(), attach_type, options.cookie) {
         Err(SysError { errno: libc::EINVAL, .. }) if options.cookie != 0 => {
             return Err(Error::not_supported("cookie for tracing programs", "5.19"));
         }

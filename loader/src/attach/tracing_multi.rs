@@ -11,7 +11,7 @@ use crate::btf::{Btf, Kind, Type, TypeId};
 use crate::error::{ENOTSUPP, Error, Result};
 use crate::kernel::{self, modules};
 use crate::program::Program;
-use crate::sys::{SysError, bpf};
+use crate::sys::{SysError, link};
 
 /// A trampoline hands over no more arguments than these.
 const MAX_ARGUMENTS: u32 = 12;
@@ -37,7 +37,7 @@ pub fn attach(
         return Err(Error::not_found(format!("there is no function `{pattern}` that can be traced")));
     }
     let ids: Vec<u32> = ids.into_iter().map(|id| id.0).collect();
-    match bpf::link_create_tracing_multi(program.as_fd(), program.kind().attach_type, &ids, options.cookie) {
+    match link::link_create_tracing_multi(program.as_fd(), program.kind().attach_type, &ids, options.cookie) {
         Ok(link) => Ok(Link::from_link(link)),
         Err(SysError { errno: libc::EOPNOTSUPP | ENOTSUPP, .. }) => {
             Err(Error::not_supported("tracing of many functions by one program", "7.1"))

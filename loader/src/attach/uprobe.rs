@@ -16,7 +16,7 @@ use super::{AttachOptions, Link, glob, on_event};
 use crate::error::{Error, Result, ResultExt};
 use crate::program::Program;
 use crate::sys::perf::{self, PerfEvent};
-use crate::sys::{SysError, bpf, uapi};
+use crate::sys::{SysError, link, uapi};
 
 /// No binary that is probed by symbol is larger, in bytes.
 const SIZE_LIMIT: u64 = 1 << 30;
@@ -77,11 +77,19 @@ pub fn attach_multi(
     let flags = if at_return { uapi::F_UPROBE_MULTI_RETURN } else { 0 };
     let attach_type = program.kind().attach_type;
     let c_path = c_path(&path)?;
-    let made =
-        bpf::link_create_uprobe_multi(program.as_fd(), attach_type, &c_path, &offsets, flags, options.cookie);
+    let made = link::link_create_uprobe_multi(
+        program.as_fd(),
+        attach_type,
+        &c_path,
+        &offsets,
+        flags,
+        options.cookie,
+    );
     match made {
         Ok(link) => Ok(Link::from_link(link)),
-        Err(SysError { errno: libc::EINVAL, .. }) if !bpf::has_uprobe_multi(program.as_fd(), attach_type) => {
+        Err(SysError { errno: libc::EINVAL, .. })
+            if !link::has_uprobe_multi(program.as_fd(), attach_type) =>
+        {
             Err(Error::not_supported("probes on many places of a binary", "6.6"))
         }
         Err(error) => Err(error.into()),

@@ -122,6 +122,11 @@ impl CoreResolver {
         Some(KernelType { id, blob })
     }
 
+    /// The blob that has a type.
+    pub fn btf_of(&self, found: KernelType) -> Option<&Btf> {
+        self.blobs.get(found.blob).map(|blob| &blob.btf)
+    }
+
     /// The kernel's variable (`Kind::Var`) or function (`Kind::Func`) of that name, whose type must be like
     /// `declared`, the type of the object's variable or the prototype of its function. Kind `Incompatible` if
     /// there is one, but of another type.

@@ -153,18 +153,18 @@ impl AsFd for BtfObject {
     }
 }
 
-/// Hands `bytes` (host byte order) to the kernel.
+/// Hands `bytes` (host byte order) to the kernel. A token stands for the privilege (6.9).
 ///
 /// # Errors
 /// The kernel's errno, with the last line of its log when it wrote one.
-pub fn load(bytes: &[u8]) -> Result<BtfObject> {
+pub fn load(bytes: &[u8], token: Option<BorrowedFd<'_>>) -> Result<BtfObject> {
     const LOG_SIZE: usize = 64 << 10;
-    match bpf::btf_load(bytes, &mut []) {
+    match bpf::btf_load(bytes, &mut [], token) {
         Ok(fd) => Ok(BtfObject { fd }),
         Err(first @ SysError { errno: libc::EPERM, .. }) => Err(first.into()),
         Err(first) => {
             let mut log = vec![0; LOG_SIZE];
-            match bpf::btf_load(bytes, &mut log) {
+            match bpf::btf_load(bytes, &mut log, token) {
                 Ok(fd) => Ok(BtfObject { fd }),
                 Err(_) => {
                     let text = crate::verifier_log::text(&log);

@@ -10,6 +10,7 @@
 //! | [`cpu`] | how many values has a per-CPU entry |
 //! | [`probe`] | which features does it have, by trial |
 //! | [`privilege`] | why was something refused |
+//! | [`token`] | may a token stand for the privilege |
 
 pub mod btf;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod kallsyms;
 pub mod modules;
 pub mod privilege;
 pub mod probe;
+pub mod token;
 pub mod tracefs;
 
 use config::unpack;

@@ -1,7 +1,7 @@
 //! Which features this kernel has, by trial: the smallest thing that needs a feature is offered to the
 //! kernel. Versions are never compared, since distributions move features.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::OnceLock;
 
 use crate::Endian;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::insn::{Insn, OP_CALL, OP_EXIT, pseudo};
 use crate::program::{Program, ProgramConfig};
 use crate::section::{ProgramKind, program_type};
-use crate::sys::bpf;
+use crate::sys::link;
 
 /// `r0 = imm`, on all 64 bits.
 const MOV64_IMM: u8 = 0xb7;
@@ -21,46 +21,57 @@ const MOV64_IMM: u8 = 0xb7;
 const JUMP_EQ_IMM: u8 = 0x15;
 
 /// Whether programs are put on perf events by links (5.15), which can carry a cookie. Asked once per process.
-pub fn perf_links() -> bool {
+pub fn perf_links(token: Token<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
+    cached(&ANSWER, token, || {
         let kind = ProgramKind { program_type: program_type::TRACEPOINT, ..ProgramKind::UNKNOWN };
-        smallest_program(&kind).is_ok_and(|program| bpf::has_perf_links(program.as_fd()))
+        smallest_program(&kind, token).is_ok_and(|program| link::has_perf_links(program.as_fd()))
     })
+}
+
+/// A token that probes need as well as what they are for. What it allows is its own, so nothing is remembered then.
+pub type Token<'a> = Option<BorrowedFd<'a>>;
+
+fn cached(answer: &OnceLock<bool>, token: Token<'_>, ask: impl FnOnce() -> bool) -> bool {
+    match token {
+        None => *answer.get_or_init(ask),
+        Some(_) => ask(),
+    }
 }
 
 /// Whether programs may call functions of the kernel (5.13; without a JIT they may not): a program that would never get to
 /// its call of the one with this BTF id, as the verifier looks at a call before it finds out that it is not reached. Asked
 /// once per process.
-pub fn kernel_functions(id: u32) -> bool {
+pub fn kernel_functions(id: u32, token: Token<'_>) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
+    cached(&ANSWER, token, || {
         let kind = ProgramKind { program_type: program_type::TRACEPOINT, ..ProgramKind::UNKNOWN };
         let jump = Insn { code: JUMP_EQ_IMM, off: 1, ..Insn::default() };
         let call = Insn { code: OP_CALL, src: pseudo::KFUNC_CALL, imm: id.cast_signed(), ..Insn::default() };
         let insns = [Insn { code: MOV64_IMM, ..Insn::default() }, jump, call, EXIT];
-        program(&kind, &insns).is_ok()
+        program(&kind, &insns, token).is_ok()
     })
 }
 
 const EXIT: Insn = Insn { code: OP_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
 
 /// Loads `r0 = 0; exit` as a program of that kind.
-fn smallest_program(kind: &ProgramKind) -> Result<Program> {
-    program(kind, &[Insn { code: MOV64_IMM, ..Insn::default() }, EXIT])
+fn smallest_program(kind: &ProgramKind, token: Token<'_>) -> Result<Program> {
+    program(kind, &[Insn { code: MOV64_IMM, ..Insn::default() }, EXIT], token)
 }
 
-fn program(kind: &ProgramKind, insns: &[Insn]) -> Result<Program> {
-    Program::load(&ProgramConfig { name: "probe", kind, insns, license: "GPL", ..ProgramConfig::new(kind) })
+fn program(kind: &ProgramKind, insns: &[Insn], token: Token<'_>) -> Result<Program> {
+    let config = ProgramConfig { name: "probe", insns, license: "GPL", token, ..ProgramConfig::new(kind) };
+    Program::load(&config)
 }
 
 /// The BTF features of this kernel: one blob of a few dozen bytes for each. A kernel that refuses every blob
 /// (no permission) seems to have none.
-pub fn btf_features() -> BtfFeatures {
+pub fn btf_features(token: Token<'_>) -> BtfFeatures {
     let accepts = |make: &dyn Fn(&mut BtfBuilder)| {
         let mut builder = BtfBuilder::new();
         make(&mut builder);
-        btf::load(&builder.build(Endian::NATIVE)).is_ok()
+        btf::load(&builder.build(Endian::NATIVE), token).is_ok()
     };
     let int = |builder: &mut BtfBuilder| builder.int("int", 4, IntInfo::SIGNED);
     BtfFeatures {

@@ -5,6 +5,7 @@
 //! before their map is created; what went wrong with one is kept until a program asks for it.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::target::{KernelTypes, kernel_name};
 use crate::btf::{Kind, TypeId};
@@ -39,16 +40,18 @@ pub struct Externs {
     unset: BTreeMap<usize, (ErrorKind, String)>,
     /// Addresses of all typeless symbols of the object, once one was asked for.
     addresses: Option<BTreeMap<String, Address>>,
+    token: Option<OwnedFd>,
 }
 
 impl Externs {
     /// Fills in the configuration values of `spec`. `overrides` are lines `CONFIG_X=y` that overrule the kernel's own
-    /// configuration.
-    pub fn configure(spec: &mut ObjectSpec, overrides: &str) -> Self {
-        let mut externs = Self::default();
+    /// configuration; a token stands for the privilege of asking it (6.9).
+    pub fn configure(spec: &mut ObjectSpec, overrides: &str, token: Option<OwnedFd>) -> Self {
+        let mut externs = Self { token, ..Self::default() };
         let mut source = ConfigSource { overrides, config: None };
         for (index, external) in spec.externs.clone().iter().enumerate() {
-            if let Err(error) = set_config(spec, external, &mut source) {
+            let token = externs.token.as_ref().map(AsFd::as_fd);
+            if let Err(error) = set_config(spec, external, &mut source, token) {
                 externs.unset.insert(index, (error.kind(), error.to_string()));
             }
         }
@@ -70,7 +73,9 @@ impl Externs {
             }
             ExternKind::Address => self.address(spec, &external.name),
             ExternKind::Variable { type_id } => symbol(external, Kind::Var, type_id, types),
-            ExternKind::Function { type_id } => function(spec, external, type_id, types),
+            ExternKind::Function { type_id } => {
+                function(spec, external, type_id, types, self.token.as_ref().map(AsFd::as_fd))
+            }
             ExternKind::Undefined => Err(Error::invalid("it is defined nowhere")),
         };
         let found = resolved.with_context(|| format!("resolve extern `{}`", external.name))?;
@@ -122,13 +127,14 @@ fn function(
     external: &ExternSpec,
     type_id: TypeId,
     types: &mut KernelTypes,
+    token: probe::Token<'_>,
 ) -> Result<Option<Resolved>> {
     let local = spec.btf.as_ref().ok_or_else(|| Error::invalid("the object has no types"))?;
     let prototype = local.type_by_id(type_id)?.target().unwrap_or_default();
     let found = symbol(external, Kind::Func, prototype, types)?;
     // The verifier takes no call at all where there is no JIT, reached or not.
     let callable = |found: &Resolved| match found {
-        Resolved::Type(function) if function.blob == 0 => probe::kernel_functions(function.id.0),
+        Resolved::Type(function) if function.blob == 0 => probe::kernel_functions(function.id.0, token),
         _ => true,
     };
     Ok(found.filter(|found| !external.weak || callable(found)))
@@ -156,10 +162,15 @@ impl ConfigSource<'_> {
     }
 }
 
-fn set_config(spec: &mut ObjectSpec, external: &ExternSpec, source: &mut ConfigSource<'_>) -> Result<()> {
+fn set_config(
+    spec: &mut ObjectSpec,
+    external: &ExternSpec,
+    source: &mut ConfigSource<'_>,
+    token: probe::Token<'_>,
+) -> Result<()> {
     let ExternKind::Kconfig { type_id, size, offset } = external.kind else { return Ok(()) };
     let Some(btf) = spec.btf.clone() else { return Ok(()) };
-    let value = match config::virtual_value(&external.name) {
+    let value = match config::virtual_value(&external.name, token) {
         Some(number) => Some(number.to_string()),
         None if external.name.starts_with("CONFIG_") => match source.setting(&external.name) {
             Err(_) if external.weak => None,

@@ -4,15 +4,15 @@
 //! which lets the verifier take their values for constants and drop the branches they rule out.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use super::pin;
+use super::{KernelTypes, pin, struct_ops};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
 use crate::kernel::cpu;
 use crate::kernel::privilege::{Need, explain};
-use crate::map::{Map, MapBtf, MapConfig, UpdateMode};
+use crate::map::{KernelValue, Map, MapBtf, MapConfig, UpdateMode};
 use crate::spec::map::{MapSpec, map_flag, map_type};
 use crate::spec::{InitialTarget, ObjectSpec, Pinning};
 
@@ -24,18 +24,30 @@ pub(super) struct Created {
     pub(super) failed: BTreeMap<String, Error>,
 }
 
-/// Creates every map of `spec` that is to be created and is not in `given`. Maps that are pinned by name are below
-/// `root`.
+/// What maps are created with.
+pub(super) struct With<'a> {
+    /// The object's types.
+    pub(super) btf: Option<&'a BtfObject>,
+    /// Where maps are that are pinned by name.
+    pub(super) root: &'a Path,
+    /// What stands for the privilege.
+    pub(super) token: Option<BorrowedFd<'a>>,
+}
+
+/// Creates every map of `spec` that is to be created and is not in `given`.
 pub(super) fn create_all(
     spec: &ObjectSpec,
     given: BTreeMap<String, Map>,
-    btf: Option<&BtfObject>,
-    root: &Path,
+    with: &With<'_>,
+    types: &mut KernelTypes,
 ) -> Created {
     let mut created = Created { maps: given, failed: BTreeMap::new() };
     for declared in &spec.maps {
         if declared.autocreate && !created.maps.contains_key(&declared.name) {
-            let map = create_or_reuse(declared, btf, root);
+            let map = match declared.struct_ops {
+                Some(_) => create_struct_ops(spec, declared, with, types),
+                None => create_or_reuse(declared, with),
+            };
             match map.with_context(|| format!("create map `{}`", declared.name)) {
                 Ok(map) => _ = created.maps.insert(declared.name.clone(), map),
                 Err(error) => _ = created.failed.insert(declared.name.clone(), error),
@@ -52,14 +64,31 @@ pub(super) fn create_all(
     created
 }
 
-fn create_or_reuse(declared: &MapSpec, btf: Option<&BtfObject>, root: &Path) -> Result<Map> {
+fn create_or_reuse(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     match declared.pinning {
-        Pinning::None => create(declared, btf),
+        Pinning::None => create(declared, with),
         Pinning::ByName => {
-            let path = super::pin_path(root, declared);
-            pin::open_or_create(&path, &config_of(declared, None)?, || create(declared, btf))
+            let path = super::pin_path(with.root, declared);
+            pin::open_or_create(&path, &config_of(declared, None)?, || create(declared, with))
         }
     }
+}
+
+/// Its value is the kernel's, and is stored when all programs of it are loaded.
+fn create_struct_ops(
+    spec: &ObjectSpec,
+    declared: &MapSpec,
+    with: &With<'_>,
+    types: &mut KernelTypes,
+) -> Result<Map> {
+    let fitted = struct_ops::fit(spec, declared, types)?;
+    let value_size = u32::try_from(fitted.bytes.len()).unwrap_or(u32::MAX);
+    let mut config = MapConfig { value_size, token: with.token, ..config_of(declared, None)? };
+    // The kernel wants the object's types here, too, and looks for none in them.
+    config.btf = with.btf.map(|btf| MapBtf { fd: btf.as_fd(), key_type_id: 0, value_type_id: 0 });
+    let module = types.module_object(fitted.value)?;
+    config.kernel_value = Some(KernelValue { type_id: fitted.value.id.0, module });
+    Map::create(&config).map_err(|error| explain(error, Need::Tracing))
 }
 
 /// Stores the maps that a map of maps is declared with. Programs follow as they are loaded.
@@ -75,15 +104,15 @@ fn fill(spec: &ObjectSpec, declared: &MapSpec, outer: &Map, maps: &BTreeMap<Stri
     Ok(())
 }
 
-fn create(declared: &MapSpec, btf: Option<&BtfObject>) -> Result<Map> {
+fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     if !declared.extra.is_empty() {
         let len = declared.extra.len();
         return Err(Error::incompatible(format!("its definition has {len} bytes more, of unknown meaning")));
     }
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
-    let template = declared.inner.as_deref().map(|inner| create(inner, btf)).transpose();
+    let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
-    let mut config = config_of(declared, btf)?;
+    let mut config = MapConfig { token: with.token, ..config_of(declared, with.btf)? };
     config.inner = template.as_ref().map(Map::as_fd);
     let map = match Map::create(&config) {
         // Some types take no key and value types, and which do has changed over the years.
@@ -124,7 +153,7 @@ pub fn config_of<'a>(declared: &MapSpec, btf: Option<&'a BtfObject>) -> Result<M
             key_type_id: types.0,
             value_type_id: types.1,
         }),
-        inner: None,
+        ..MapConfig::default()
     })
 }
 

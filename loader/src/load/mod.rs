@@ -11,6 +11,7 @@
 //! | [`externs`] | configuration values, kernel symbols and functions are looked up |
 //! | `pin` | a map that is pinned already is used instead of a new one |
 //! | `fixup` | symbolic references in instructions become fds and offsets |
+//! | `struct_ops` | a declared struct_ops becomes the kernel's struct |
 //! | `program` | records and ids around a relocated program become `BPF_PROG_LOAD` |
 
 mod btf;
@@ -19,19 +20,24 @@ mod fixup;
 mod map;
 mod pin;
 mod program;
+mod struct_ops;
 pub mod target;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+
+use crate::attach::Link;
 
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
+use crate::kernel::token;
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
 use crate::section::{ProgramKind, Target, attach_type, program_type};
 use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
+use crate::sys::bpf::fd_u32;
 pub use externs::Externs;
 use fixup::Fixup;
 pub use map::config_of as map_config;
@@ -57,6 +63,8 @@ pub struct LoadOptions {
     pub pin_root: Option<PathBuf>,
     /// Go on when a map cannot be created: only the programs that refer to it fail, each with the map's reason.
     pub skip_failed_maps: bool,
+    /// A bpffs whose token stands for the privilege (6.9); see [`crate::kernel::token`].
+    pub token: Option<PathBuf>,
     /// Lines `CONFIG_X=y` that overrule the kernel's own configuration for `.kconfig` externs.
     pub kconfig: String,
 }
@@ -71,6 +79,7 @@ pub struct Object {
     btf: Option<BtfObject>,
     types: KernelTypes,
     externs: Externs,
+    token: Option<OwnedFd>,
 }
 
 impl Object {
@@ -83,18 +92,21 @@ impl Object {
         if spec.endian != crate::Endian::NATIVE {
             return Err(Error::invalid("the object was built for the other byte order"));
         }
-        let types =
+        let token = options.token.as_deref().map(token::create).transpose()?;
+        let mut types =
             KernelTypes::find(&spec, &TargetFiles { kernel: options.btf, modules: options.module_btf })?;
-        let externs = Externs::configure(&mut spec, &options.kconfig);
-        let btf = btf::load(&spec);
+        let externs =
+            Externs::configure(&mut spec, &options.kconfig, owned(token.as_ref().map(AsFd::as_fd))?);
+        let btf = btf::load(&spec, token.as_ref().map(AsFd::as_fd));
         let root = options.pin_root.unwrap_or_else(|| PathBuf::from(PIN_ROOT));
-        let created = map::create_all(&spec, options.maps, btf.as_ref(), &root);
+        let with = map::With { btf: btf.as_ref(), root: &root, token: token.as_ref().map(AsFd::as_fd) };
+        let created = map::create_all(&spec, options.maps, &with, &mut types);
         let map::Created { maps, failed: mut failed_maps } = created;
         match failed_maps.pop_first() {
             Some((_, error)) if !options.skip_failed_maps => return Err(error),
             first => failed_maps.extend(first),
         }
-        Ok(Self { spec, maps, failed_maps, btf, types, externs })
+        Ok(Self { spec, maps, failed_maps, btf, types, externs, token })
     }
 
     /// Links, relocates and loads the program `name`, and puts it into the program arrays that declare it.
@@ -106,13 +118,16 @@ impl Object {
         self.try_load(name, None).with_context(|| format!("load program `{name}`"))
     }
 
-    /// As [`Object::load_program`], for an extension (`freplace`): `replaced` is the loaded program that has the function
-    /// to be replaced.
-    pub fn load_extension(&mut self, name: &str, replaced: &Program) -> Result<Program> {
-        self.try_load(name, Some(replaced)).with_context(|| format!("load program `{name}`"))
+    /// As [`Object::load_program`], for a program that goes on a function of another program, `extended`: an extension
+    /// (`freplace`), or one that traces it (`fentry`, `fexit`). It must have been loaded with its types.
+    ///
+    /// # Errors
+    /// Also `NotFound` when `extended` has no such function.
+    pub fn load_program_on(&mut self, name: &str, extended: &Program) -> Result<Program> {
+        self.try_load(name, Some(extended)).with_context(|| format!("load program `{name}`"))
     }
 
-    fn try_load(&mut self, name: &str, replaced: Option<&Program>) -> Result<Program> {
+    fn try_load(&mut self, name: &str, extended: Option<&Program>) -> Result<Program> {
         let found = self.spec.programs.iter().position(|program| program.name == name);
         let (index, spec) = found
             .and_then(|index| Some((index, self.spec.programs.get(index)?)))
@@ -131,15 +146,17 @@ impl Object {
         let modules =
             called.iter().map(|module| owned(types.module_object(*module)?)).collect::<Result<Vec<_>>>()?;
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
-        let attach_to = attach_to(spec, types, replaced)?;
+        let (kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
         let program = program::load(&program::Parts {
             object: &self.spec,
             spec,
+            kind: &kind,
             relocated: &relocated,
             insns: &insns,
             btf: self.btf.as_ref(),
             attach_to,
             modules: &modules,
+            token: self.token.as_ref().map(AsFd::as_fd),
         })?;
         self.after_load(index, &program)?;
         Ok(program)
@@ -168,6 +185,26 @@ impl Object {
     /// The map declared under `name`.
     pub fn map(&self, name: &str) -> Result<&Map> {
         self.maps.get(name).ok_or_else(|| Error::not_found(format!("the object has no map `{name}`")))
+    }
+
+    /// Puts the struct_ops `name` to work: the kernel calls `programs`, all of which this object loaded for it, until the link
+    /// goes.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such map; what the kernel has against the struct: it may need members that are empty, or
+    /// may know one of its name already (`Exists`).
+    pub fn attach_struct_ops(&self, name: &str, programs: &[Program]) -> Result<Link> {
+        let attach = || {
+            let declared =
+                self.spec.map(name).ok_or_else(|| Error::not_found("the object has no such map"))?;
+            let fitted = struct_ops::fit(&self.spec, declared, &self.types)?;
+            let value = fitted.value(|index| {
+                let name = &self.spec.programs.get(index)?.name;
+                programs.iter().find(|program| program.name() == name).map(|program| fd_u32(program.as_fd()))
+            });
+            crate::attach::struct_ops::attach(self.map(name)?, &value)
+        };
+        attach().with_context(|| format!("attach struct_ops `{name}`"))
     }
 
     /// Maps that could not be created, by name, and why; see [`LoadOptions::skip_failed_maps`].
@@ -217,28 +254,41 @@ impl Object {
     }
 }
 
-fn owned(fd: Option<BorrowedFd<'_>>) -> Result<Option<std::os::fd::OwnedFd>> {
+fn owned(fd: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
     fd.map(|fd| fd.try_clone_to_owned().map_err(|error| Error::io("dup", error))).transpose()
 }
 
-/// BTF id of what the program is attached to, and what has that type if it is not vmlinux.
+/// BTF id of what the program at `index` is attached to, and what has that type if it is not vmlinux. A function of a
+/// struct_ops has the number of its member for an attach type.
 fn attach_to<'a>(
-    spec: &crate::spec::ProgramSpec,
+    object: &ObjectSpec,
+    index: usize,
     types: &'a mut KernelTypes,
-    replaced: Option<&'a Program>,
-) -> Result<(u32, Option<BorrowedFd<'a>>)> {
-    if let Target::ProgramFunction { name } = &spec.kind.target {
-        let replaced =
-            replaced.ok_or_else(|| Error::invalid("it replaces a function of a program; say of which"))?;
-        return Ok((replaced.function_id(name)?, Some(replaced.as_fd())));
+    extended: Option<&'a Program>,
+) -> Result<(ProgramKind, (u32, Option<BorrowedFd<'a>>))> {
+    let spec =
+        object.programs.get(index).ok_or_else(|| Error::not_found("the object has no such program"))?;
+    let mut kind = spec.kind.clone();
+    match (&spec.kind.target, extended) {
+        (Target::ProgramFunction { name } | Target::Function { name, .. }, Some(extended)) => {
+            Ok((kind, (extended.function_id(name)?, Some(extended.as_fd()))))
+        }
+        (Target::ProgramFunction { .. }, None) => {
+            Err(Error::invalid("it replaces a function of a program; say of which"))
+        }
+        (Target::StructOps { .. }, _) => {
+            let (ops, member) = struct_ops::of_program(object, index, types)?;
+            kind.attach_type = member;
+            Ok((kind, (ops.id.0, types.module_object(ops)?)))
+        }
+        _ => match types.attach_target(&spec.kind)? {
+            Some(found) => Ok((kind, (found.id.0, types.module_object(found)?))),
+            None => match spec.kind.target.unusable() {
+                Some(error) if needs_target(&spec.kind) => Err(error),
+                _ => Ok((kind, (0, types.loaded_for(&spec.kind)?))),
+            },
+        },
     }
-    let Some(found) = types.attach_target(&spec.kind)? else {
-        return match spec.kind.target.unusable() {
-            Some(error) if needs_target(&spec.kind) => Err(error),
-            _ => Ok((0, types.loaded_for(&spec.kind)?)),
-        };
-    };
-    Ok((found.id.0, types.module_object(found)?))
 }
 
 /// Whether the verifier must know what the program is attached to. Other kinds are asked only when they are attached.
@@ -251,7 +301,7 @@ fn needs_target(kind: &ProgramKind) -> bool {
 
 /// Stores an fd in a map of fds.
 fn store_fd(map: &Map, slot: u32, fd: BorrowedFd<'_>) -> Result<()> {
-    let value = crate::sys::bpf::fd_u32(fd).to_ne_bytes();
+    let value = fd_u32(fd).to_ne_bytes();
     map.update(&slot.to_ne_bytes(), &value, UpdateMode::Any)
 }
 

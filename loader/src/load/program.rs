@@ -20,12 +20,15 @@ use crate::verifier_log;
 pub(super) struct Parts<'a> {
     pub(super) object: &'a ObjectSpec,
     pub(super) spec: &'a ProgramSpec,
+    /// The kind in the spec, and for struct_ops the number of the member.
+    pub(super) kind: &'a ProgramKind,
     pub(super) relocated: &'a RelocatedProgram,
     pub(super) insns: &'a [Insn],
     pub(super) btf: Option<&'a BtfObject>,
     /// BTF id of the attach target and, if it is not in vmlinux, what has it.
     pub(super) attach_to: (u32, Option<BorrowedFd<'a>>),
     pub(super) modules: &'a [BorrowedFd<'a>],
+    pub(super) token: Option<BorrowedFd<'a>>,
 }
 
 /// Loads the instructions as the program that the spec describes.
@@ -45,7 +48,7 @@ pub(super) fn load(parts: &Parts<'_>) -> Result<Program> {
     });
     let loaded = Program::load(&ProgramConfig {
         name: &spec.name,
-        kind: &spec.kind,
+        kind: parts.kind,
         insns: parts.insns,
         license: &object.license,
         attach_btf_id: parts.attach_to.0,
@@ -53,6 +56,7 @@ pub(super) fn load(parts: &Parts<'_>) -> Result<Program> {
         modules: parts.modules,
         kernel_version: object.kernel_version,
         debug_info,
+        token: parts.token,
     });
     loaded.map_err(|error| blame(error, object, &relocated.poisoned))
 }

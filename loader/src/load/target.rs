@@ -7,14 +7,16 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::struct_ops;
 use crate::btf::encode::BtfBuilder;
 use crate::btf::wanted::essential_name;
 use crate::btf::{Btf, BtfData, Kind};
 use crate::core_reloc::{CoreResolver, KernelType};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::{self, modules};
+use crate::map::MapConfig;
 use crate::section::{ProgramKind, Target};
-use crate::spec::{ExternKind, ObjectSpec};
+use crate::spec::{ExternKind, MapSpec, ObjectSpec};
 
 /// Files to take for the kernel's types; none for those of the running kernel.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +100,30 @@ impl KernelTypes {
     /// The resolver; none if the object asks for no types.
     pub fn resolver(&mut self) -> Option<&mut CoreResolver> {
         self.resolver.as_mut()
+    }
+
+    /// A type of the kernel, or of a module, that [`KernelTypes::find`] looked for.
+    pub(super) fn find_type(&self, name: &str, kind: Kind) -> Option<KernelType> {
+        self.resolver.as_ref()?.find_anywhere(name, kind)
+    }
+
+    /// The blob that has a type.
+    pub(super) fn btf_of(&self, found: KernelType) -> Option<&Btf> {
+        self.resolver.as_ref()?.btf_of(found)
+    }
+
+    /// What the kernel would be asked for: a struct_ops is as large as the kernel's struct.
+    ///
+    /// # Errors
+    /// Those of fitting a struct_ops to the kernel.
+    pub fn map_config(&self, spec: &ObjectSpec, map: &MapSpec) -> Result<MapConfig<'static>> {
+        let mut config = super::map_config(map, None)?;
+        // One that is not created by default need not fit.
+        if map.struct_ops.is_some() && map.autocreate {
+            let size = struct_ops::fit(spec, map, self)?.bytes.len();
+            config.value_size = u32::try_from(size).unwrap_or(u32::MAX);
+        }
+        Ok(config)
     }
 
     /// Name of the module that has a type; none for the kernel itself.
@@ -195,7 +221,10 @@ fn wanted_names(spec: &ObjectSpec) -> Vec<(String, Kind)> {
         };
         Some((kernel_name(&external.name).to_owned(), kind))
     });
-    targets.chain(symbols).collect()
+    let ops =
+        spec.maps.iter().filter_map(|map| struct_ops::names(spec.btf.as_ref()?, map.struct_ops.as_ref()?));
+    let structs = ops.flatten().map(|name| (name, Kind::Struct));
+    targets.chain(symbols).chain(structs).collect()
 }
 
 /// An extern's name in the kernel: without its flavour.

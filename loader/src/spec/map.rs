@@ -4,6 +4,7 @@
 //! `BPF_F_*` of `include/uapi/linux/bpf.h`). Reading maps out of an object is in `btf_map` (`.maps`),
 //! `legacy_map` (`maps`) and [`super::data`] (global variables).
 
+use super::struct_ops::StructOps;
 use crate::btf::TypeId;
 
 /// One map: everything that `BPF_MAP_CREATE` wants to know, with what is put into it before programs run.
@@ -42,6 +43,8 @@ pub struct MapSpec {
     pub initial_values: Vec<InitialValue>,
     /// For data sections: the only value.
     pub contents: Option<Vec<u8>>,
+    /// For struct_ops: the struct, and the programs in it.
+    pub struct_ops: Option<StructOps>,
     /// Frozen after `contents` is written, so that the verifier may take the values for constants.
     pub freeze: bool,
     /// Whether to create it when the object is loaded.
@@ -200,4 +203,10 @@ pub mod map_flag {
     pub const MMAPABLE: u32 = 1 << 10;
     /// Array maps inside may differ in `max_entries` (5.10).
     pub const INNER_MAP: u32 = 1 << 12;
+    /// A struct_ops map is attached by a link, not by an update (6.4).
+    pub const LINK: u32 = 1 << 13;
+    /// The value's type is in a module's BTF object (6.9).
+    pub const VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
+    /// A token stands for the privilege (6.9).
+    pub const TOKEN_FD: u32 = 1 << 16;
 }

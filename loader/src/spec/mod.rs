@@ -4,7 +4,7 @@
 //! editable, and holding no fd. Next: [`crate::linker`] puts single programs together.
 //!
 //! One file for each thing that an object has: [`program`] (code and programs), [`relocation`], [`map`] with its
-//! readers `btf_map` and `legacy_map`, [`data`] (global variables), [`externs`]; `variables` is what BTF
+//! readers `btf_map` and `legacy_map`, [`data`] (global variables), [`struct_ops`], [`externs`]; `variables` is what BTF
 //! says about them, `fixups` what it must be told.
 
 mod btf_map;
@@ -16,6 +16,7 @@ mod legacy_map;
 pub mod map;
 pub mod program;
 pub mod relocation;
+pub mod struct_ops;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use externs::{ExternKind, ExternSpec};
 pub use map::{InitialTarget, InitialValue, MapSpec, Pinning};
 pub use program::{CodeSection, Function, FunctionRef, Linkage, ProgramSpec};
 pub use relocation::{RelocTarget, Relocation};
+pub use struct_ops::{StructOps, StructOpsFunction};
 
 pub use crate::elf::{SectionIndex, SymbolIndex};
 
@@ -53,7 +55,8 @@ pub struct ObjectSpec {
     pub kernel_version: u32,
     /// In the order of the file.
     pub programs: Vec<ProgramSpec>,
-    /// Legacy maps, then `.maps`, then data sections, each in the order of the file; last `.kconfig`, if there is one.
+    /// Legacy maps, then `.maps`, then data sections, then struct_ops, each in the order of the file; last `.kconfig`, if
+    /// there is one.
     pub maps: Vec<MapSpec>,
     /// What the object wants from the kernel.
     pub externs: Vec<ExternSpec>,
@@ -84,6 +87,8 @@ impl ObjectSpec {
         legacy_map::read_maps(&elf, &mut maps, &mut places)?;
         let values = btf_map::read_maps(&elf, btf.as_ref(), &variables, &mut maps, &mut places)?;
         data::read_maps(&elf, &variables, &mut maps, &mut places)?;
+        struct_ops::read_maps(&elf, btf.as_ref(), &variables, &programs, &mut maps)?;
+        struct_ops::spare_programs(&maps, &mut programs);
         let mut externs = externs::read_externs(&elf, btf.as_ref(), &variables, &mut places)?;
         let kconfig = kconfig::lay_out(&mut externs, btf.as_ref(), variables.datasec(kconfig::SECTION))?;
 

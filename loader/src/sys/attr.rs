@@ -41,6 +41,7 @@ attrs! {
         map_type: u32, key_size: u32, value_size: u32, max_entries: u32, map_flags: u32,
         inner_map_fd: u32, numa_node: u32, map_name: [u8; 16], map_ifindex: u32, btf_fd: u32,
         btf_key_type_id: u32, btf_value_type_id: u32, btf_vmlinux_value_type_id: u32, map_extra: u64,
+        value_type_btf_obj_fd: u32, map_token_fd: u32,
     }
     /// `BPF_MAP_*_ELEM` and `BPF_MAP_GET_NEXT_KEY` (where `value` is `next_key`).
     MapElem { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64, }
@@ -57,7 +58,8 @@ attrs! {
         kern_version: u32, prog_flags: u32, prog_name: [u8; 16], prog_ifindex: u32, expected_attach_type: u32,
         prog_btf_fd: u32, func_info_rec_size: u32, func_info: u64, func_info_cnt: u32,
         line_info_rec_size: u32, line_info: u64, line_info_cnt: u32, attach_btf_id: u32,
-        attach_btf_obj_fd: u32, core_relo_cnt: u32, fd_array: u64,
+        attach_btf_obj_fd: u32, core_relo_cnt: u32, fd_array: u64, core_relos: u64, core_relo_rec_size: u32,
+        log_true_size: u32, prog_token_fd: u32, pad: u32,
     }
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
     Obj { pathname: u64, bpf_fd: u32, file_flags: u32, }
@@ -66,7 +68,14 @@ attrs! {
     /// `BPF_RAW_TRACEPOINT_OPEN`.
     RawTracepointOpen { name: u64, prog_fd: u32, pad: u32, cookie: u64, }
     /// `BPF_BTF_LOAD`.
-    BtfLoad { btf: u64, btf_log_buf: u64, btf_size: u32, btf_log_size: u32, btf_log_level: u32, pad: u32, }
+    BtfLoad {
+        btf: u64, btf_log_buf: u64, btf_size: u32, btf_log_size: u32, btf_log_level: u32,
+        btf_log_true_size: u32, btf_flags: u32, btf_token_fd: u32,
+    }
+    /// `BPF_TOKEN_CREATE`.
+    TokenCreate { flags: u32, bpffs_fd: u32, }
+    /// `BPF_LINK_CREATE` of a struct_ops map (6.4).
+    LinkCreateMap { map_fd: u32, target_fd: u32, attach_type: u32, flags: u32, }
     /// `BPF_LINK_CREATE` for tracing programs.
     LinkCreate { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, target_btf_id: u32, pad: u32, cookie: u64, }
     /// `BPF_LINK_CREATE` for perf events.

@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use super::attr::{self, Attr};
 use super::uapi::cmd;
 use super::{SysError, SysResult, check, own_fd};
-use crate::section::attach_type;
 use crate::spec::map::map_flag;
 
 /// Makes the call. Safe callers are only in this file: they guarantee that every address inside `attr` is
@@ -36,7 +35,7 @@ pub(super) unsafe fn bpf<T: Attr>(call: &'static str, command: u32, attr: &mut T
     }
 }
 
-fn read_ptr<T>(slice: &[T]) -> u64 {
+pub(super) fn read_ptr<T>(slice: &[T]) -> u64 {
     if slice.is_empty() { 0 } else { slice.as_ptr().addr() as u64 }
 }
 
@@ -332,8 +331,8 @@ pub fn prog_load(numbers: attr::ProgLoad, buffers: ProgLoadBuffers<'_>) -> SysRe
     own_fd(CALL, ret)
 }
 
-/// `BPF_BTF_LOAD`; an empty `log` asks for none.
-pub fn btf_load(btf: &[u8], log: &mut [u8]) -> SysResult<OwnedFd> {
+/// `BPF_BTF_LOAD`; an empty `log` asks for none. A token stands for the privilege (6.9).
+pub fn btf_load(btf: &[u8], log: &mut [u8], token: Option<BorrowedFd<'_>>) -> SysResult<OwnedFd> {
     const CALL: &str = "bpf(BPF_BTF_LOAD)";
     let mut attr = attr::BtfLoad {
         btf: read_ptr(btf),
@@ -341,10 +340,21 @@ pub fn btf_load(btf: &[u8], log: &mut [u8]) -> SysResult<OwnedFd> {
         btf_log_level: u32::from(!log.is_empty()),
         btf_log_size: len_u32(CALL, log)?,
         btf_log_buf: write_ptr(log),
-        pad: 0,
+        btf_log_true_size: 0,
+        btf_flags: token.map_or(0, |_| super::uapi::F_TOKEN_FD),
+        btf_token_fd: token.map_or(0, fd_u32),
     };
     // SAFETY: the kernel reads btf_size bytes at `btf` and writes at most btf_log_size bytes at `log`.
     let ret = unsafe { bpf(CALL, cmd::BTF_LOAD, &mut attr) }?;
+    own_fd(CALL, ret)
+}
+
+/// `BPF_TOKEN_CREATE` (6.9): a token of the bpffs whose root directory is `bpffs`.
+pub fn token_create(bpffs: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+    const CALL: &str = "bpf(BPF_TOKEN_CREATE)";
+    let mut attr = attr::TokenCreate { flags: 0, bpffs_fd: fd_u32(bpffs) };
+    // SAFETY: no pointers.
+    let ret = unsafe { bpf(CALL, cmd::TOKEN_CREATE, &mut attr) }?;
     own_fd(CALL, ret)
 }
 
@@ -363,171 +373,12 @@ pub fn raw_tracepoint_open(name: Option<&CStr>, program: BorrowedFd<'_>, cookie:
     own_fd(CALL, ret)
 }
 
-/// `BPF_LINK_CREATE` of a tracing program (5.5 for some types, 5.18 for all), with a cookie (5.19) or 0.
-pub fn link_create_tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u64) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let mut attr = attr::LinkCreate { prog_fd: fd_u32(program), attach_type, cookie, ..Default::default() };
-    // SAFETY: no pointers.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
-/// `BPF_LINK_CREATE` of an iterator over everything there is (5.8).
-pub fn link_create_iter(program: BorrowedFd<'_>) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let mut attr = attr::LinkCreateIter {
-        prog_fd: fd_u32(program),
-        attach_type: attach_type::TRACE_ITER,
-        ..Default::default()
-    };
-    // SAFETY: no pointers: `iter_info` stays 0.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
 /// `BPF_ITER_CREATE`: a file that runs the iterator while it is read.
 pub fn iter_create(link: BorrowedFd<'_>) -> SysResult<OwnedFd> {
     const CALL: &str = "bpf(BPF_ITER_CREATE)";
     let mut attr = attr::IterCreate { link_fd: fd_u32(link), flags: 0 };
     // SAFETY: no pointers.
     let ret = unsafe { bpf(CALL, cmd::ITER_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
-/// `BPF_LINK_CREATE` of one program on many kernel functions, by name (5.18, `CONFIG_FPROBE`). `attach_type` is that of
-/// the program; one cookie for all, or none if it is 0.
-pub fn link_create_kprobe_multi(
-    program: BorrowedFd<'_>,
-    attach_type: u32,
-    symbols: &[&CStr],
-    flags: u32,
-    cookie: u64,
-) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let names: Vec<u64> = symbols.iter().map(|symbol| read_ptr(symbol.to_bytes_with_nul())).collect();
-    let cookies = vec![cookie; if cookie == 0 { 0 } else { names.len() }];
-    let mut attr = attr::LinkCreateKprobeMulti {
-        prog_fd: fd_u32(program),
-        attach_type,
-        flags,
-        cnt: len_u32(CALL, &names)?,
-        syms: read_ptr(&names),
-        cookies: read_ptr(&cookies),
-        ..Default::default()
-    };
-    // SAFETY: the kernel reads cnt addresses at `syms` and each name up to its NUL, and cnt u64 at `cookies` unless it
-    // is 0; all of them outlive the call.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
-/// `BPF_LINK_CREATE` of one program on many places of a file (6.6). `offsets` count from the start of the file.
-pub fn link_create_uprobe_multi(
-    program: BorrowedFd<'_>,
-    attach_type: u32,
-    path: &CStr,
-    offsets: &[u64],
-    flags: u32,
-    cookie: u64,
-) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let cookies = vec![cookie; if cookie == 0 { 0 } else { offsets.len() }];
-    let mut attr = attr::LinkCreateUprobeMulti {
-        prog_fd: fd_u32(program),
-        attach_type,
-        path: read_ptr(path.to_bytes_with_nul()),
-        offsets: read_ptr(offsets),
-        cookies: read_ptr(&cookies),
-        cnt: len_u32(CALL, offsets)?,
-        flags,
-        ..Default::default()
-    };
-    // SAFETY: the kernel reads the path up to its NUL, cnt u64 at `offsets`, and cnt u64 at `cookies` unless it is 0.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
-/// `BPF_LINK_CREATE` of one program on many kernel functions, by their BTF ids (7.x), in the BTF that the program was loaded
-/// for. One cookie for all, or none if it is 0.
-pub fn link_create_tracing_multi(
-    program: BorrowedFd<'_>,
-    attach_type: u32,
-    ids: &[u32],
-    cookie: u64,
-) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let cookies = vec![cookie; if cookie == 0 { 0 } else { ids.len() }];
-    let mut attr = attr::LinkCreateTracingMulti {
-        prog_fd: fd_u32(program),
-        attach_type,
-        ids: read_ptr(ids),
-        cookies: read_ptr(&cookies),
-        cnt: len_u32(CALL, ids)?,
-        ..Default::default()
-    };
-    // SAFETY: the kernel reads cnt u32 at `ids`, and cnt u64 at `cookies` unless it is 0; both outlive the call.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
-    own_fd(CALL, ret)
-}
-
-/// Whether `BPF_LINK_CREATE` knows kprobe.multi (5.18), asked with the address of an array that cannot be read: a kernel that
-/// knows answers `EFAULT`, one that does not `EINVAL`. `attach_type` is that of the program.
-pub fn has_kprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {
-    let mut attr = attr::LinkCreateKprobeMulti {
-        prog_fd: fd_u32(program),
-        attach_type,
-        cnt: 1,
-        addrs: 1,
-        ..Default::default()
-    };
-    // SAFETY: the kernel tries to read 8 bytes at `addrs`, where nothing is mapped, and answers `EFAULT`.
-    let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
-    !matches!(result, Err(SysError { errno: libc::EINVAL, .. }))
-}
-
-/// Whether `BPF_LINK_CREATE` knows uprobe.multi (6.6), asked with a directory in place of a binary: a kernel that knows
-/// answers `EBADF`, one that does not `EINVAL`.
-pub fn has_uprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {
-    let offset = [0];
-    let mut attr = attr::LinkCreateUprobeMulti {
-        prog_fd: fd_u32(program),
-        attach_type,
-        path: read_ptr(c"/".to_bytes_with_nul()),
-        offsets: read_ptr(&offset),
-        cnt: 1,
-        ..Default::default()
-    };
-    // SAFETY: the kernel reads the path up to its NUL and one u64 at `offsets`.
-    let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
-    !matches!(result, Err(SysError { errno: libc::EINVAL, .. }))
-}
-
-/// Whether `BPF_LINK_CREATE` knows perf events (5.15), asked with a tracepoint program and no event: a kernel that knows
-/// answers `EBADF`, one that does not `EINVAL`.
-pub fn has_perf_links(tracepoint_program: BorrowedFd<'_>) -> bool {
-    let mut attr = attr::LinkCreatePerf {
-        prog_fd: fd_u32(tracepoint_program),
-        target_fd: u32::MAX,
-        attach_type: attach_type::PERF_EVENT,
-        ..Default::default()
-    };
-    // SAFETY: no pointers.
-    let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
-    matches!(result, Err(SysError { errno: libc::EBADF, .. }))
-}
-
-/// `BPF_LINK_CREATE` of a program on a perf event (5.15).
-pub fn link_create_perf(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> SysResult<OwnedFd> {
-    const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let mut attr = attr::LinkCreatePerf {
-        prog_fd: fd_u32(program),
-        target_fd: fd_u32(event),
-        attach_type: attach_type::PERF_EVENT,
-        flags: 0,
-        cookie,
-    };
-    // SAFETY: no pointers.
-    let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
     own_fd(CALL, ret)
 }
 

@@ -10,6 +10,7 @@
 //! | [`attr`] | the attribute structs of `bpf(2)`, and the one trait that vouches for them |
 //! | [`bpf`] | `bpf(2)`, one function per command |
 //! | [`by_id`] | `bpf(2)` on objects that the kernel lists |
+//! | [`link`] | `bpf(2)` for links: one function for each kind of attachment |
 //! | [`memory`] | giving code pages back |
 //! | [`perf`] | `perf_event_open(2)` and its ioctls |
 //! | [`process`] | `fork(2)`, to leave slow closes behind |
@@ -24,6 +25,7 @@ pub mod attr;
 pub mod bpf;
 pub mod by_id;
 pub mod fs;
+pub mod link;
 pub mod memory;
 pub mod perf;
 pub mod process;

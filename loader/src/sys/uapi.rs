@@ -30,6 +30,7 @@ pub mod cmd {
     pub const LINK_CREATE: u32 = 28;
     pub const ITER_CREATE: u32 = 33;
     pub const PROG_BIND_MAP: u32 = 35;
+    pub const TOKEN_CREATE: u32 = 36;
 }
 
 /// `flags` of an update: `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`.
@@ -45,6 +46,9 @@ pub const F_SLEEPABLE: u32 = 1 << 4;
 
 /// `prog_flags`: the program handles multi-buffer XDP frames (5.18).
 pub const F_XDP_HAS_FRAGS: u32 = 1 << 5;
+
+/// `prog_flags` and `btf_flags`: a token stands for the privilege (6.9).
+pub const F_TOKEN_FD: u32 = 1 << 16;
 
 /// `kprobe_multi.flags`: at the return of the functions.
 pub const F_KPROBE_MULTI_RETURN: u32 = 1;

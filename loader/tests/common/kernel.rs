@@ -122,3 +122,8 @@ impl Drop for Bpffs {
         nix::mount::umount2(self.directory.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
     }
 }
+
+/// Whether this is a kernel of `make test-kernels` that lets programs go on functions of all kinds: x86-64.
+pub(crate) fn has_trampolines() -> bool {
+    std::env::var_os("TEST_KERNEL").is_some() && cfg!(target_arch = "x86_64")
+}

@@ -11,7 +11,7 @@ use nsmap::container;
 use nsmap::container::inventory::{Inventory, Running};
 use nsmap::identity::cgroup::{self, Hierarchy, Location, Resolver};
 use nsmap::identity::mntns::{self, MountNamespace};
-use nsmap::identity::process::{ByMountNamespace, Process};
+use nsmap::identity::process::{self, ByMountNamespace, Process};
 use nsmap::set::{CgroupMember, Kind, Member, MntnsMember};
 use nsmap::text;
 use serde::Serialize;
@@ -55,8 +55,18 @@ pub(super) struct MemberReport {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Detail {
-    Cgroup { subtree: bool, path: Option<Name> },
-    Mntns { checked: bool, process_count: usize, processes: Vec<ProcessReport> },
+    Cgroup {
+        subtree: bool,
+        path: Option<Name>,
+        /// Not known of what is not seen.
+        process_count: Option<usize>,
+        processes: Vec<ProcessReport>,
+    },
+    Mntns {
+        checked: bool,
+        process_count: usize,
+        processes: Vec<ProcessReport>,
+    },
 }
 
 #[derive(Serialize)]
@@ -124,7 +134,16 @@ impl Explainer {
         };
         // The path itself says the unit.
         let container = path.as_deref().and_then(|path| self.container_at(path));
-        let detail = Detail::Cgroup { subtree: member.is_subtree(), path: path.map(Name::new) };
+        let mut pids = path.as_deref().and_then(|path| cgroup::processes(path, member.is_subtree()));
+        if let Some(pids) = &mut pids {
+            pids.retain(|&pid| pid != std::process::id());
+        }
+        let detail = Detail::Cgroup {
+            subtree: member.is_subtree(),
+            path: path.map(Name::new),
+            process_count: pids.as_ref().map(Vec::len),
+            processes: reports(process::named(pids.as_deref().unwrap_or_default(), SHOWN_IN_JSON)),
+        };
         (state, container, detail)
     }
 
@@ -135,8 +154,7 @@ impl Explainer {
         let process_count = pids.len();
         let state = self.state_of(inode, member.check);
         let container = pids.first().copied().and_then(|pid| self.container_of(pid));
-        let processes =
-            self.processes.processes(inode, SHOWN_IN_JSON).into_iter().map(report_process).collect();
+        let processes = reports(self.processes.processes(inode, SHOWN_IN_JSON));
         (state, container, Detail::Mntns { checked: member.check != 0, process_count, processes })
     }
 
@@ -199,8 +217,9 @@ impl Explainer {
     }
 }
 
-fn report_process(process: Process) -> ProcessReport {
-    ProcessReport { pid: process.pid, comm: Name::new(process.comm) }
+fn reports(processes: Vec<Process>) -> Vec<ProcessReport> {
+    let report = |process: Process| ProcessReport { pid: process.pid, comm: Name::new(process.comm) };
+    processes.into_iter().map(report).collect()
 }
 
 impl State {
@@ -221,21 +240,25 @@ impl MemberReport {
     /// What it stands for, in a few words on one line.
     pub(super) fn comment(&self) -> String {
         let mut comment = self.state.word().to_owned();
-        match &self.detail {
-            Detail::Cgroup { path: Some(path), .. } => comment.push_str(&format!(" {path}")),
-            Detail::Mntns { processes, process_count, .. } => {
-                let mut names = String::new();
-                let _ = write_processes(&mut names, processes, *process_count);
-                if !names.is_empty() {
-                    comment.push_str(&format!(" {names}"));
-                }
-            }
-            Detail::Cgroup { path: None, .. } => {}
+        if let Detail::Cgroup { path: Some(path), .. } = &self.detail {
+            comment.push_str(&format!(" {path}"));
+        }
+        let (processes, count) = self.processes();
+        if count > 0 {
+            comment.push_str(&format!(" {}", Processes(processes, count)));
         }
         if let Some(container) = &self.container {
             comment.push_str(&format!(" [{container}]"));
         }
         comment
+    }
+
+    /// Some of its processes, and how many there are.
+    fn processes(&self) -> (&[ProcessReport], usize) {
+        match &self.detail {
+            Detail::Cgroup { processes, process_count, .. } => (processes, process_count.unwrap_or(0)),
+            Detail::Mntns { processes, process_count, .. } => (processes, *process_count),
+        }
     }
 }
 
@@ -252,14 +275,15 @@ impl fmt::Display for MemberReport {
             (_, State::NoProcessSeen) => write!(f, "(no process seen)")?,
             (_, State::OutsideView) => write!(f, "(outside of the hierarchy seen from here)")?,
             (_, State::Unknown) => write!(f, "(unknown: no cgroup v2 hierarchy is mounted here)")?,
+            (_, State::Reused) => write!(f, "(reused, does not match) ")?,
             (Detail::Cgroup { path: Some(path), .. }, _) => write!(f, "{path}")?,
-            (Detail::Cgroup { path: None, .. }, _) => {}
-            (Detail::Mntns { process_count, processes, .. }, state) => {
-                if state == State::Reused {
-                    write!(f, "(reused, does not match) ")?;
-                }
-                write_processes(f, processes, *process_count)?;
-            }
+            _ => {}
+        }
+        let (processes, count) = self.processes();
+        match &self.detail {
+            Detail::Cgroup { .. } if count > 0 => write!(f, ": {}", Processes(processes, count))?,
+            Detail::Mntns { .. } => write!(f, "{}", Processes(processes, count))?,
+            Detail::Cgroup { .. } => {}
         }
         match &self.container {
             Some(container) => writeln!(f, " [{container}]"),
@@ -268,12 +292,20 @@ impl fmt::Display for MemberReport {
     }
 }
 
-fn write_processes(f: &mut impl fmt::Write, processes: &[ProcessReport], count: usize) -> fmt::Result {
-    let shown = processes.iter().take(SHOWN_IN_TEXT);
-    let names: Vec<String> = shown.map(|process| format!("{} {}", process.pid, process.comm)).collect();
-    write!(f, "{}", names.join(", "))?;
-    match count.saturating_sub(names.len()) {
-        0 => Ok(()),
-        more => write!(f, " and {more} more"),
+/// Some processes by pid and name, and how many there are in all.
+struct Processes<'a>(&'a [ProcessReport], usize);
+
+impl fmt::Display for Processes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(processes, count) = self;
+        let shown = processes.iter().take(SHOWN_IN_TEXT);
+        let names: Vec<String> = shown.map(|process| format!("{} {}", process.pid, process.comm)).collect();
+        write!(f, "{}", names.join(", "))?;
+        match (count.saturating_sub(names.len()), names.is_empty()) {
+            (0, _) => Ok(()),
+            (more, false) => write!(f, " and {more} more"),
+            // Those of another pid namespace have no number here.
+            (more, true) => write!(f, "{more} without a pid here"),
+        }
     }
 }

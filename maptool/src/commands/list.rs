@@ -97,7 +97,7 @@ impl fmt::Display for SetReport {
         if self.members.is_empty() {
             return Ok(());
         }
-        let last = if *kind == Kind::Cgroup.name() { "PATH" } else { "PROCESSES" };
+        let last = if *kind == Kind::Cgroup.name() { "PATH: PROCESSES" } else { "PROCESSES" };
         writeln!(f, "{:<10} {:<23} {:<9} {last}", "ID", "HEX", "FLAGS")?;
         self.members.iter().try_for_each(|member| member.fmt(f))
     }

@@ -379,6 +379,46 @@ fn kernfs_handle(id: u64) -> FileHandle {
     FileHandle { handle_type: FILEID_KERNFS, payload: id.to_ne_bytes().to_vec() }
 }
 
+/// The processes in a cgroup, or in its whole subtree, ascending; one of another pid namespace is 0. `None`: they may not be
+/// read, or the cgroup is gone.
+pub fn processes(directory: &Path, subtree: bool) -> Option<Vec<u32>> {
+    if !subtree {
+        return processes_in(directory);
+    }
+    // Most cgroups are empty, and one file tells that of a subtree; the root has no such file.
+    if read_bounded(&directory.join("cgroup.events"), 4096)
+        .is_ok_and(|events| events.split(|&byte| byte == b'\n').any(|line| line == b"populated 0"))
+    {
+        return Some(Vec::new());
+    }
+    let mut pids = processes_in(directory)?;
+    pids.extend(directories(directory).skip(1).filter_map(|below| processes_in(&below)).flatten());
+    pids.sort_unstable();
+    // Threads of one process may be in several threaded cgroups.
+    pids.dedup_by(|one, other| one == other && *one != 0);
+    Some(pids)
+}
+
+fn processes_in(directory: &Path) -> Option<Vec<u32>> {
+    let numbers = |file: &str| {
+        let text = read_bounded(&directory.join(file), PROCS_LIMIT)?;
+        let lines = text.split(|&byte| byte == b'\n');
+        Ok(lines.filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok()).collect::<Vec<u32>>())
+    };
+    let mut pids = numbers("cgroup.procs").or_else(|error: Error| match error.errno() {
+        // A threaded cgroup has threads only.
+        Some(libc::EOPNOTSUPP) => {
+            numbers("cgroup.threads").map(|tids| tids.into_iter().filter_map(process::of_thread).collect())
+        }
+        _ => Err(error),
+    });
+    if let Ok(pids) = &mut pids {
+        pids.sort_unstable();
+        pids.dedup_by(|one, other| one == other && *one != 0);
+    }
+    pids.ok()
+}
+
 /// All cgroup directories at and below `top`, a bounded number of them.
 pub fn directories(top: &Path) -> impl Iterator<Item = PathBuf> {
     Walk::new(top).map(|(_, directory)| directory)

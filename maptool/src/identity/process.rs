@@ -42,6 +42,21 @@ pub fn exists(pid: u32) -> bool {
     proc_path(pid, "stat").exists()
 }
 
+/// The process that a thread belongs to, if it still exists; 0 stays 0.
+pub fn of_thread(tid: u32) -> Option<u32> {
+    if tid == 0 {
+        return Some(0);
+    }
+    let status = read_bounded(&proc_path(tid, "status"), 1 << 16).ok()?;
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// At most `limit` of these processes, with their names.
+pub fn named(pids: &[u32], limit: usize) -> Vec<Process> {
+    pids.iter().filter_map(|&pid| comm(pid).map(|comm| Process { pid, comm })).take(limit).collect()
+}
+
 /// When a process started, in clock ticks since boot: with the pid it is one process for ever.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     let stat = read_bounded(&proc_path(pid, "stat"), 4096).ok()?;
@@ -96,11 +111,7 @@ impl ByMountNamespace {
 
     /// At most `limit` of the processes in the namespace, with their names.
     pub fn processes(&self, inode: u32, limit: usize) -> Vec<Process> {
-        self.pids(inode)
-            .iter()
-            .filter_map(|&pid| comm(pid).map(|comm| Process { pid, comm }))
-            .take(limit)
-            .collect()
+        named(self.pids(inode), limit)
     }
 }
 
