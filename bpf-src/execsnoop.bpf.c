@@ -159,7 +159,7 @@ ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
 		event->flags |= EXEC_ARGS_CUT;
 }
 
-ALWAYS_INLINE void report_exec(const u64 *ctx, u32 slot)
+OUT_OF_LINE void report_exec(const u64 *ctx, u32 slot)
 {
 	/* arguments: the task, its pid before a thread took the leader's, the binary */
 	u32 old_pid = (u32)ctx[1];

@@ -76,7 +76,7 @@ ALWAYS_INLINE u32 current_open(void)
 }
 
 /* Sends the record of a call that is over, if it is wanted. */
-ALWAYS_INLINE int report_call(struct open_call *call, s32 ret, bool in_call, u32 slot)
+OUT_OF_LINE int report_call(struct open_call *call, s32 ret, bool in_call, u32 slot)
 {
 	struct event_header who = {};
 	struct open_scratch *buffer;

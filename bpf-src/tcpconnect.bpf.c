@@ -97,7 +97,7 @@ ALWAYS_INLINE void count_connect(const struct tcp_event *event)
 	}
 }
 
-static __attribute__((noinline)) void report(struct tcp_event *event, u32 result, s32 error)
+OUT_OF_LINE void report(struct tcp_event *event, u32 result, s32 error)
 {
 	event->result = result;
 	event->error = error;
@@ -138,10 +138,9 @@ ALWAYS_INLINE void note_begun(u32 begun)
 }
 
 /*
- * The remote end is what the caller asked for; the socket has the local one, as far as it is chosen. A function of its own,
- * as so many programs need it.
+ * The remote end is what the caller asked for; the socket has the local one, as far as it is chosen.
  */
-static __attribute__((noinline)) void fail_early(struct sock *sk, const u8 *address, s32 error)
+OUT_OF_LINE void fail_early(struct sock *sk, const u8 *address, s32 error)
 {
 	u16 family = *(const u16 *)address;
 	struct tcp_event event = {};
@@ -407,7 +406,7 @@ ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state)
 	report(&event, result, error);
 }
 
-ALWAYS_INLINE void follow_state(const u64 *ctx)
+OUT_OF_LINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];

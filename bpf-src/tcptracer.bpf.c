@@ -174,7 +174,7 @@ ALWAYS_INLINE void end(struct sock *sk, u32 old_state)
 		report_close(sk, &owner, old_state);
 }
 
-ALWAYS_INLINE void follow_state(const u64 *ctx)
+OUT_OF_LINE void follow_state(const u64 *ctx)
 {
 	/* arguments: the socket, its state until now, its new state */
 	struct sock *sk = (struct sock *)ctx[0];

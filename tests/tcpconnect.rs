@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use socket2::Domain;
 
 use common::cgroup::Cgroup;
+use common::emulated;
 use common::namespace::MountNamespace;
 use common::run::run;
 use common::skip::or_skip;
@@ -349,7 +350,10 @@ fn wrong_options_are_refused() {
 #[test]
 fn each_combination_of_columns_keeps_its_rows_aligned() {
     let scene = or_skip!(Scene::new("tcpconnect"));
-    for set in 0..32 {
+    // What a column looks like is not the kernel's doing: where each start takes half a second, all of them alone and
+    // together are enough.
+    let enough = |set: &u32| !emulated() || set.count_ones() <= 1 || *set == 31;
+    for set in (0..32).filter(enough) {
         let options: Vec<&str> = ["-T", "-t", "-U", "-L", "-d"]
             .into_iter()
             .enumerate()

@@ -24,7 +24,7 @@
 /* What the tool does with a connection that the current task has accepted. */
 ALWAYS_INLINE void accepted(struct sock *sk);
 
-ALWAYS_INLINE int took(struct sock *sk)
+OUT_OF_LINE int took(struct sock *sk)
 {
 	if (sk)
 		sk = tcp_under(sk);

@@ -32,6 +32,9 @@ typedef _Bool bool;
  */
 #define VERIFIED_ALONE __attribute__((noinline))
 
+/* One copy in the object for all the programs that call it; the verifier goes through it with each. */
+#define OUT_OF_LINE static __attribute__((noinline))
+
 /* BTF-defined maps: each attribute is a member whose type holds the value. */
 #define __uint(name, val) int(*name)[val]
 #define __type(name, val) typeof(val) *name

@@ -39,6 +39,7 @@ fn assert_fields_match(btf: &Btf, c_type: &str, rust_type: &str, fields: Fields)
         let c_name = match (rust_type, name) {
             (_, "pad") => continue,
             ("GetId", "id") => "start_id",
+            ("LinkCreatePerf", "cookie") => "bpf_cookie",
             ("LinkCreateKprobeMulti" | "LinkCreateUprobeMulti", "link_flags") => "flags",
             ("BpfMapInfo", "map_type") | ("BpfProgInfo", "prog_type") => "type",
             (_, other) => other,

@@ -53,7 +53,13 @@ fn a_set_that_refuses_changes_says_so_for_each_command_and_keeps_what_it_has() {
     sandbox.run(["add-self-mntns"]).refused(4, &[why, "mnt_ns_set"]);
     sandbox.run(["remove-mntns", "mnt:[4026532901]"]).refused(4, &[why]);
     sandbox.run(["clear"]).refused(4, &[why]);
-    sandbox.run(["gc"]).refused(4, &[why]);
+    let gc = sandbox.run(["gc"]);
+    if nsmap::identity::mntns::every().is_some() {
+        gc.refused(4, &[why]);
+    } else {
+        // Kernels that do not list their namespaces (before 6.12) do not tell that these are none: nothing is changed.
+        assert!(gc.ok().contains("removed 0 of 2 members"));
+    }
     for words in [["apply", arg(&listing)].as_slice(), &["apply", arg(&listing), "--replace"]] {
         let ran = sandbox.run(words);
         assert!(ran.code == 4 && ran.err.contains(why) && ran.out.contains("0 added"), "{ran:?}");

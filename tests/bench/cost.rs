@@ -19,10 +19,12 @@ use crate::process::Running;
 use crate::report::{Row, Target, Unit};
 use crate::sample::{Sample, Side, alternate};
 use crate::tools::{self, Tool};
-use crate::work::{Took, getppid};
+use crate::work::{Connections, Took, getppid};
 
 /// Execs in a round.
 const EXECS: usize = 150;
+/// Connections in a round.
+const CONNECTIONS: usize = 500;
 /// Calls in a round of the cheapest system call.
 const CALLS: usize = 200_000;
 
@@ -43,9 +45,12 @@ pub(crate) type Round = Result<Found, String>;
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     Opens,
-    /// The same, each few of them by another thread.
+    /// The same while threads come and go, each few opens by another of them.
     OpensOfThreads,
+    /// The same, but all opens by one thread.
+    OpensBesideThreads,
     Execs,
+    Connections,
     Nothing,
 }
 
@@ -53,24 +58,28 @@ impl Work {
     fn run(self, bench: &Bench) -> Took {
         match self {
             Self::Opens => bench.files.open_all(),
-            Self::OpensOfThreads => bench.files.open_by_threads(),
+            Self::OpensOfThreads => bench.files.open_among_threads(true),
+            Self::OpensBesideThreads => bench.files.open_among_threads(false),
             Self::Execs => bench.program.run(EXECS),
+            Self::Connections => bench.connections.make(CONNECTIONS),
             Self::Nothing => getppid(CALLS),
         }
     }
 
     fn events(self, bench: &Bench) -> usize {
         match self {
-            Self::Opens | Self::OpensOfThreads => bench.files.count(),
+            Self::Opens | Self::OpensOfThreads | Self::OpensBesideThreads => bench.files.count(),
             Self::Execs => EXECS,
+            Self::Connections => CONNECTIONS,
             Self::Nothing => CALLS,
         }
     }
 
     fn missing(self, bench: &Bench, output: &Path) -> f64 {
         match self {
-            Self::Opens | Self::OpensOfThreads => bench.files.missing(output),
+            Self::Opens | Self::OpensOfThreads | Self::OpensBesideThreads => bench.files.missing(output),
             Self::Execs => bench.program.missing(output, EXECS),
+            Self::Connections => Connections::missing(output, CONNECTIONS),
             Self::Nothing => 0.0,
         }
     }
@@ -245,6 +254,20 @@ pub(crate) fn execs(bench: &mut Bench) {
     for (what, our_args, their_args, target, shown) in cases {
         let (ours, theirs) = (ours.clone().with(our_args), theirs.clone().with(their_args));
         compare(bench, &Case { what, work: Work::Execs, ours, theirs, empty: "empty_exec", target, shown });
+    }
+}
+
+/// A connection: made, accepted, closed at both ends. BCC's family has kprobes only, which this kernel may not have.
+pub(crate) fn connections(bench: &mut Bench) {
+    for (what, tracer) in [
+        ("connection, tcpconnect", "tcpconnect"),
+        ("connection, tcpaccept", "tcpaccept"),
+        ("connection, tcptracer", "tcptracer"),
+    ] {
+        let (ours, theirs) = (Tool::ours(&bench.bin, tracer), tools::libbpf(tracer));
+        let target = Target::Ratio(1.0);
+        let empty = "empty_state";
+        compare(bench, &Case { what, work: Work::Connections, ours, theirs, empty, target, shown: true });
     }
 }
 

@@ -18,6 +18,12 @@ int empty_sys_exit(void *ctx)
 	return 0;
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int empty_state(void *ctx)
+{
+	return 0;
+}
+
 SEC("fexit/do_sys_openat2")
 int empty_fexit(void *ctx)
 {

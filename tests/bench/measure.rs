@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `lifecycle` | start, memory, end, size of the tracers |
 //! | `loading` | the kernel's types, loading of objects |
-//! | `cost` | what an open, an exec, an untraced system call costs; lost events |
+//! | `cost` | what an open, an exec, a connection, an untraced system call costs; lost events |
 //! | `format` | events that one core decodes and prints |
 //! | `growth` | the cost of an open while sets, cgroups, buffers, threads get more |
 //! | `sets` | many members into a set |
@@ -71,6 +71,7 @@ struct Bench {
     rounds: usize,
     files: work::Files,
     program: work::Program,
+    connections: work::Connections,
     report: Report,
 }
 
@@ -83,7 +84,8 @@ impl Bench {
         let (bpffs, empty) = (work.join("bpf"), work.join("empty.bpf.o"));
         let files = work::Files::create(&work.join("opened"), FILES);
         let program = work::Program::create(&work);
-        Self { bin, work, bpffs, empty, rounds, files, program, report: Report::default() }
+        let connections = work::Connections::listen();
+        Self { bin, work, bpffs, empty, rounds, files, program, connections, report: Report::default() }
     }
 
     /// The names of our binaries that are built.
@@ -97,7 +99,7 @@ impl Bench {
 type Group = (&'static str, fn(&mut Bench));
 
 /// The groups of rows, in the order of the report.
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     ("lifecycle", |bench| {
         lifecycle::measure(bench, "execsnoop");
         lifecycle::measure(bench, "opensnoop");
@@ -113,6 +115,7 @@ const GROUPS: [Group; 7] = [
         cost::execs(bench);
         cost::untraced(bench);
     }),
+    ("connections", cost::connections),
     ("format", |bench| {
         format::measure::<Execsnoop>(bench);
         format::measure::<Opensnoop>(bench);

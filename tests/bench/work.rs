@@ -1,10 +1,11 @@
-//! What the tools observe: opens, execs and other system calls, each with a number, so that a lost one is found.
+//! What the tools observe: opens, execs, connections and other system calls, each with a number, so that a lost one is found.
 //!
 //! The work is done by threads of this process (or children of it) without anything between two calls, and is timed here.
 
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::stat::Mode;
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
+use socket2::SockRef;
 
 /// Nanoseconds for each call.
 #[derive(Clone, Copy, Default)]
@@ -71,8 +73,8 @@ impl Files {
         })
     }
 
-    /// The same by many threads, one after the other, five each.
-    pub(crate) fn open_by_threads(&self) -> Took {
+    /// The same while threads come and go, one for five opens, which are theirs or this thread's.
+    pub(crate) fn open_among_threads(&self, theirs: bool) -> Took {
         timed(self.paths.len(), || {
             for paths in self.paths.chunks(5) {
                 let opens = || {
@@ -80,7 +82,10 @@ impl Files {
                         drop(open(path.as_c_str(), OFlag::O_RDONLY, Mode::empty()));
                     }
                 };
-                std::thread::scope(|scope| drop(scope.spawn(opens)));
+                std::thread::scope(|scope| drop(scope.spawn(|| theirs.then(opens))));
+                if !theirs {
+                    opens();
+                }
             }
         })
     }
@@ -129,6 +134,49 @@ impl Program {
     /// How many of the first `count` runs `output` does not show.
     pub(crate) fn missing(&self, output: &Path, count: usize) -> f64 {
         missing(output, self.word, count)
+    }
+}
+
+/// Connections over loopback: each is made, accepted, and closed at both ends. The number is in the address connected to.
+pub(crate) struct Connections {
+    listener: TcpListener,
+}
+
+/// Numbers of connections are in the last two bytes of an address below this.
+const NETWORK: &str = "127.77.";
+
+impl Connections {
+    pub(crate) fn listen() -> Self {
+        Self { listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap() }
+    }
+
+    fn address(number: usize) -> Ipv4Addr {
+        Ipv4Addr::new(127, 77, (number / 250) as u8, (number % 250 + 1) as u8)
+    }
+
+    pub(crate) fn make(&self, count: usize) -> Took {
+        let port = self.listener.local_addr().unwrap().port();
+        timed(count, || {
+            for number in 0..count {
+                let near = TcpStream::connect((Self::address(number), port)).unwrap();
+                let (far, _) = self.listener.accept().unwrap();
+                // The end that closes first keeps the port for a minute, unless it closes by a reset.
+                SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
+                drop(near);
+                drop(far);
+            }
+        })
+    }
+
+    /// How many of the first `count` the output does not show.
+    pub(crate) fn missing(output: &Path, count: usize) -> f64 {
+        let text = fs::read(output).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let seen: HashSet<&str> = text
+            .split(|c: char| c != '.' && !c.is_ascii_digit())
+            .filter(|w| w.starts_with(NETWORK))
+            .collect();
+        (0..count).filter(|number| !seen.contains(Self::address(*number).to_string().as_str())).count() as f64
     }
 }
 

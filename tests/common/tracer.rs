@@ -151,12 +151,15 @@ impl Finished {
     /// time slice, what interrupts it may be told as lost, whether the filters wanted it or not: there, the events show.
     #[track_caller]
     pub(crate) fn quiet(self) -> Self {
-        let interrupted = |line: &&String| line.contains("(they interrupted the work on others)");
-        let unexpected: Vec<&String> =
-            self.stderr.iter().filter(|line| !(emulated() && interrupted(line))).collect();
-        assert_eq!(unexpected, Vec::<&String>::new());
+        assert_eq!(unexpected(self.stderr.iter().map(String::as_str)), Vec::<&str>::new());
         self
     }
+}
+
+/// What should not have been said on standard error, see [`Finished::quiet`].
+pub(crate) fn unexpected<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let interrupted = |line: &str| line.contains("(they interrupted the work on others)");
+    lines.filter(|line| !(emulated() && interrupted(line))).collect()
 }
 
 #[track_caller]

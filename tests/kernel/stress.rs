@@ -61,13 +61,15 @@ fn expect_nothing_more(sandbox: &Sandbox, bpftool: &Bpftool, before: &Traces) {
     }
 }
 
-/// Opens files and executes programs all the time.
+/// Opens files and executes programs again and again. With a pause, as an emulated guest has the processors of its host
+/// only in turn with other guests, and there each exec takes longer than the pause.
 struct Load(Child);
 
 impl Load {
     fn start() -> Self {
         let mut command = Command::new(find("sh"));
-        command.args(["-c", r#"while :; do "$0" < /dev/null; done"#]).arg(find("true"));
+        command.args(["-c", r#"while :; do "$0" < /dev/null; "$1" 0.01; done"#]);
+        command.arg(find("true")).arg(find("sleep"));
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 }
@@ -121,10 +123,16 @@ fn tracers_that_are_killed_at_any_moment_leave_nothing_behind() {
     let before = traces(&sandbox, &bpftool);
     let commands = commands();
     let mut chance = Chance::new();
-    let begun = Instant::now();
-    commands.iter().for_each(|(tracer, options)| drop(Tracer::start(sandbox.command(tracer, options))));
     // From before it has begun until some time after it is attached.
-    let limit = begun.elapsed() * 3 / 2 / u32::try_from(commands.len()).unwrap();
+    let starts: Duration = commands
+        .iter()
+        .map(|(tracer, options)| {
+            let begun = Instant::now();
+            let _tracer = Tracer::start(sandbox.command(tracer, options));
+            begun.elapsed()
+        })
+        .sum();
+    let limit = starts * 3 / 2 / u32::try_from(commands.len()).unwrap();
     for number in 0..KILLED {
         let (tracer, options) = &commands[number % commands.len()];
         let mut command = sandbox.command(tracer, options);

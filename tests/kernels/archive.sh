@@ -16,19 +16,15 @@ GUEST_PROGRAMS=${GUEST_PROGRAMS:-bash dash true false echo cat sleep env id ls t
 
 # cargo_tests ARCH: builds every test and tool; prints cargo's JSON, one message a line. Static, because the guest has no
 # libraries; optimised a little and without debug information, because a guest is ten times slower than the host and holds it
-# all in memory.
+# all in memory. One build of both, so that what they share is compiled once: on its own, each would choose other features.
 cargo_tests() {
-    local build environment
+    local environment
     local -a variables
     environment=$(cargo_environment "$1") || return 1
     mapfile -t variables <<< "$environment"
-    # The tools of every package: `cargo test` builds only those of a package that has integration tests.
-    for build in 'build --bins' 'test --no-run'; do
-        # shellcheck disable=SC2086  # two words
-        env "${variables[@]}" CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
-            cargo $build --workspace --locked --target "$(triple_of "$1")" \
-            --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics || return 1
-    done
+    env "${variables[@]}" CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
+        cargo build --workspace --bins --tests --locked --target "$(triple_of "$1")" \
+        --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics
 }
 
 # json_value KEY: the string value of the first KEY of each line. cargo escapes nothing in a path we can build in.

@@ -13,6 +13,7 @@ use crate::common::role::role;
 use crate::common::run::wait_bounded;
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::or_skip;
+use crate::common::tracer::unexpected;
 
 const ROLE: &str = "open many times";
 
@@ -74,7 +75,7 @@ fn lose_nothing(processes: u64) {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!(end(tracer), "");
+    assert_eq!(unexpected(end(tracer).lines()), Vec::<&str>::new());
     let text = fs::read_to_string(&output).unwrap();
     let mut next = vec![0u64; usize::try_from(processes).unwrap()];
     for row in text.lines().skip(1) {

@@ -89,8 +89,9 @@ fn lockdown() -> String {
     }
 }
 
-/// The limit on locked memory, when that is what stands in the way: the smallest map is allowed, one that is larger than
-/// the limit is not. Kernels from 5.11 on do not count maps, and allow both.
+/// The limit on locked memory, when that may stand in the way: the smallest map is allowed, one that is larger than
+/// the limit is not. Kernels from 5.11 on do not count maps, and allow both. Where not even the smallest is allowed, other
+/// maps of the user may have used the limit up, or a policy forbids them all: it cannot be told from outside.
 fn memlock() -> Option<String> {
     /// Larger limits are no obstacle to anybody.
     const LARGEST_TRIED: u64 = 64 << 20;
@@ -109,13 +110,20 @@ fn memlock() -> Option<String> {
         bpf::map_create(attr).is_ok()
     };
     let above = u32::try_from(limit.min(LARGEST_TRIED) / u64::from(PAGE) + 1).ok()?;
-    (limit <= LARGEST_TRIED && allowed(8, 1) && !allowed(PAGE, above)).then(|| {
-        format!(
-            "not permitted: this kernel counts maps as locked memory, of which this process may have {} KiB, and it \
-             lacks CAP_SYS_RESOURCE to raise that (raise it before: ulimit -l unlimited)",
-            limit / 1024
-        )
-    })
+    let kib = limit / 1024;
+    match (allowed(8, 1), allowed(PAGE, above)) {
+        _ if limit > LARGEST_TRIED => None,
+        (_, true) => None,
+        (true, false) => Some(format!(
+            "not permitted: this kernel counts maps as locked memory, of which this process may have {kib} KiB, and it \
+             lacks CAP_SYS_RESOURCE to raise that (raise it before: ulimit -l unlimited)"
+        )),
+        (false, false) => Some(format!(
+            "not permitted, by this kernel's policy{} or because before Linux 5.11 maps count as locked memory, of which \
+             this user may have {kib} KiB (raise that: ulimit -l unlimited)",
+            lockdown()
+        )),
+    }
 }
 
 /// Raises `RLIMIT_MEMLOCK` to infinity. Kernels before 5.11 charge maps and programs to it and answer
