@@ -215,7 +215,7 @@ fn code(
     });
     let references = references.collect();
     let mut core = Vec::new();
-    if let Some(resolver) = types.resolver() {
+    if let Some(resolver) = types.core_resolver() {
         for record in linked.core.clone() {
             core.push(relocate(&mut linked, &record, resolver)?);
         }

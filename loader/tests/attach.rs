@@ -13,6 +13,8 @@ use common::elf::{ObjectBuilder, Symbol};
 use common::kernel::{Bpffs, NotRun, has_trampolines, may_use_bpf, not_run};
 use common::sample::{exit, set};
 use loader::attach::{AttachOptions, attach, attach_with, iterator};
+use loader::btf::IntInfo;
+use loader::btf::encode::{BtfBuilder, Field};
 use loader::load::{LoadOptions, Object};
 use loader::section::Target;
 use loader::spec::ObjectSpec;
@@ -302,6 +304,28 @@ fn an_iterator_of_an_object_without_types_is_loaded_and_attached() {
     let mut object = Object::create(spec, LoadOptions::default()).unwrap();
     let link = attach(&object.load_program("silent").unwrap()).unwrap();
     assert_eq!(iterator::read_all(link.as_link().unwrap(), 1 << 20).unwrap(), b"");
+}
+
+/// The kernel's selftests of CO-RE have programs on hooks of the running kernel whose fields are in a file. Their hooks were
+/// looked for in the file, too.
+#[test]
+fn a_program_whose_fields_are_in_a_file_goes_on_a_hook_of_the_running_kernel() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let Ok(object) = compile("elsewhere", Endian::NATIVE) else { return };
+    let spec = ObjectSpec::parse(&object).unwrap();
+    let mut btf = BtfBuilder::new();
+    let int = btf.int("int", 4, IntInfo::SIGNED);
+    btf.structure("of_the_file", 4, &[Field::new("field", int, 0)]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), btf.build(Endian::NATIVE)).unwrap();
+    let load = |btf| {
+        let options = LoadOptions { btf, ..LoadOptions::default() };
+        Object::create(spec.clone(), options).unwrap().load_program("fitted")
+    };
+    load(Some(file.path().to_owned())).unwrap();
+    assert_eq!(load(None).unwrap_err().kind(), ErrorKind::Verifier, "this kernel has no such field");
 }
 
 #[test]

@@ -52,9 +52,10 @@ const LOST: &str = "lost";
 /// How an object is loaded.
 #[derive(Debug, Default)]
 pub struct LoadOptions {
-    /// A BTF file (raw, ELF, gzip) to take for the kernel's, instead of `/sys/kernel/btf/vmlinux`.
+    /// A BTF file (raw, ELF, gzip) for CO-RE relocation, instead of `/sys/kernel/btf/vmlinux`. Hooks and symbols remain those
+    /// of the running kernel.
     pub btf: Option<PathBuf>,
-    /// Modules whose types count, instead of those that are loaded; see [`TargetFiles::modules`].
+    /// Modules whose types count for CO-RE relocation, instead of those that are loaded; see [`TargetFiles::modules`].
     pub module_btf: Vec<PathBuf>,
     /// Maps to use in place of declared ones, by name: pinned sets of the user, or maps shared with
     /// another object. Their geometry is the caller's to check.
@@ -93,8 +94,8 @@ impl Object {
             return Err(Error::invalid("the object was built for the other byte order"));
         }
         let token = options.token.as_deref().map(token::create).transpose()?;
-        let mut types =
-            KernelTypes::find(&spec, &TargetFiles { kernel: options.btf, modules: options.module_btf })?;
+        let files = TargetFiles { kernel: options.btf, modules: options.module_btf };
+        let mut types = KernelTypes::find_to_load(&spec, &files)?;
         let externs =
             Externs::configure(&mut spec, &options.kconfig, owned(token.as_ref().map(AsFd::as_fd))?);
         let btf = btf::load(&spec, token.as_ref().map(AsFd::as_fd));
@@ -133,7 +134,7 @@ impl Object {
             .and_then(|index| Some((index, self.spec.programs.get(index)?)))
             .ok_or_else(|| Error::not_found("the object has no such program"))?;
         let linked = linker::link(&self.spec, spec)?;
-        let relocated = match self.types.resolver() {
+        let relocated = match self.types.core_resolver() {
             Some(resolver) => linked.relocate(resolver)?,
             None => linked.relocate_without_types()?,
         };

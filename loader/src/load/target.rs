@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use super::struct_ops;
 use crate::btf::encode::BtfBuilder;
+use crate::btf::ext::CoreRecord;
 use crate::btf::wanted::essential_name;
 use crate::btf::{Btf, BtfData, Kind};
 use crate::core_reloc::{CoreResolver, KernelType};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::{self, modules};
 use crate::map::MapConfig;
 use crate::section::{ProgramKind, Target};
@@ -32,6 +33,8 @@ pub struct TargetFiles {
 #[derive(Debug, Default)]
 pub struct KernelTypes {
     resolver: Option<CoreResolver>,
+    /// What CO-RE relocation asks in place of `resolver`, which then knows names only.
+    core: Option<CoreResolver>,
     modules: Vec<KernelModule>,
 }
 
@@ -57,8 +60,30 @@ impl KernelTypes {
     /// for the kernel, in the given files alone. Reads nothing if the object asks for nothing, so that such objects
     /// load on kernels without BTF.
     pub fn find(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
-        let records: Vec<_> = spec.code().values().flat_map(|section| &section.ext.core).collect();
-        let names = wanted_names(spec);
+        Self::look_up(spec, files, &core_records(spec), &wanted_names(spec))
+    }
+
+    /// As [`KernelTypes::find`], for programs that the running kernel is to load: hooks and symbols are its own,
+    /// whatever file the fields are relocated by. So it is with libbpf's `btf_custom_path`.
+    pub fn find_to_load(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
+        if files.kernel.is_none() && files.modules.is_empty() {
+            return Self::find(spec, files);
+        }
+        let core = Self::look_up(spec, files, &core_records(spec), &[])?.resolver;
+        let types = match Self::look_up(spec, &TargetFiles::default(), &[], &wanted_names(spec)) {
+            // It lacks the names, too; that is for the programs to tell which need them.
+            Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => Self::default(),
+            types => types?,
+        };
+        Ok(Self { core, ..types })
+    }
+
+    fn look_up(
+        spec: &ObjectSpec,
+        files: &TargetFiles,
+        records: &[&CoreRecord],
+        names: &[(String, Kind)],
+    ) -> Result<Self> {
         if records.is_empty() && names.is_empty() && !names_modules(spec) {
             return Ok(Self::default());
         }
@@ -67,9 +92,9 @@ impl KernelTypes {
         // An object without types may still name a hook by its type.
         let untyped = || Btf::parse(BtfData::from(BtfBuilder::new().build(spec.endian)));
         let local = spec.btf.clone().map_or_else(untyped, Ok)?;
-        let resolver =
-            CoreResolver::new(&local, &kernel, records, &extra).context("prepare CO-RE relocation")?;
-        let mut types = Self { resolver: Some(resolver), modules: Vec::new() };
+        let resolver = CoreResolver::new(&local, &kernel, records.iter().copied(), &extra)
+            .context("prepare CO-RE relocation")?;
+        let mut types = Self { resolver: Some(resolver), ..Self::default() };
         for path in &files.modules {
             types.add_module(module_name(path), &kernel::btf::open_module(path, &kernel)?)?;
         }
@@ -97,9 +122,14 @@ impl KernelTypes {
         }
     }
 
-    /// The resolver; none if the object asks for no types.
+    /// What knows the kernel's names; none if the object asks for no types.
     pub fn resolver(&mut self) -> Option<&mut CoreResolver> {
         self.resolver.as_mut()
+    }
+
+    /// What CO-RE relocation asks; none if the object asks for no types.
+    pub fn core_resolver(&mut self) -> Option<&mut CoreResolver> {
+        self.core.as_mut().or(self.resolver.as_mut())
     }
 
     /// A type of the kernel, or of a module, that [`KernelTypes::find`] looked for.
@@ -209,6 +239,10 @@ pub(super) fn attach_target(kind: &ProgramKind) -> Option<(String, Kind)> {
         _ => Kind::Func,
     };
     Some((name, btf_kind))
+}
+
+fn core_records(spec: &ObjectSpec) -> Vec<&CoreRecord> {
+    spec.code().values().flat_map(|section| &section.ext.core).collect()
 }
 
 fn wanted_names(spec: &ObjectSpec) -> Vec<(String, Kind)> {
