@@ -55,6 +55,7 @@ test-kernels-cross:  ## the same on arm64 and big-endian s390x, one at a time
 	  tests/kernels/run -j 1 --arch arm64,s390x $(KERNELS)
 
 bench: build  ## measure side by side with the tools a user would have instead
+	@.ci/setup bench || echo 'bench: a peer that is not here is a row that says so'
 	@BIN_DIR='$(abspath $(TARGET)/release)' tests/bench/run
 
 lint:  ## formatting and lints: Rust, C, shell
