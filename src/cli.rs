@@ -173,12 +173,22 @@ pub fn command<T: Tracer>() -> clap::Command {
     command
 }
 
-/// The field table as help text.
+/// The field table as help text, in lines that clap leaves as they are.
 fn fields<T: Tracer>() -> String {
+    const WIDTH: usize = 98;
+    const INDENT: usize = 30;
     let mut text = String::new();
     for field in T::fields() {
         let column = field.column.as_ref().map_or("", |column| column.header);
-        let _ = writeln!(text, "  {:<16} {:<10} {}", field.key, column, field.help);
+        let mut line = format!("  {:<16} {:<10}", field.key, column);
+        for word in field.help.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = " ".repeat(INDENT - 1);
+            }
+            let _ = write!(line, " {word}");
+        }
+        let _ = writeln!(text, "{line}");
     }
     text
 }
