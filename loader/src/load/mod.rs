@@ -31,7 +31,7 @@ use std::sync::Arc;
 use crate::attach::{Link, usdt};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
-use crate::kernel::token;
+use crate::kernel::{probe, token};
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
@@ -127,6 +127,23 @@ impl Object {
     /// Also `NotFound` when `extended` has no such function.
     pub fn load_program_on(&mut self, name: &str, extended: &Program) -> Result<Program> {
         self.try_load(name, Some(extended)).with_context(|| format!("load program `{name}`"))
+    }
+
+    /// Whether the program `name`, if it traces a function of the kernel, is not refused whatever is in it. Much cheaper than to
+    /// load it in vain; what else may be wrong with it, loading it tells.
+    ///
+    /// # Errors
+    /// `Permission`.
+    pub fn may_trace(&mut self, name: &str) -> Result<()> {
+        let index = self.spec.programs.iter().position(|program| program.name == name);
+        let traces = |index: &usize| {
+            let program = self.spec.programs.get(*index);
+            program.is_some_and(|program| matches!(program.kind.target, Target::Function { .. }))
+        };
+        let Some(index) = index.filter(traces) else { return Ok(()) };
+        let Ok((kind, place)) = attach_to(&self.spec, index, &mut self.types, None) else { return Ok(()) };
+        let token = self.token.as_ref().map(AsFd::as_fd);
+        probe::may_trace(&kind, place, token).with_context(|| format!("load program `{name}`"))
     }
 
     fn try_load(&mut self, name: &str, extended: Option<&Program>) -> Result<Program> {
