@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use loader::attach::Link;
+use loader::attach::{self, AttachOptions, Link};
 use loader::hooks::{self, Refusal};
 use loader::load::{LoadOptions, Object};
 use loader::map::{Entry, Map, UpdateMode};
@@ -316,8 +316,9 @@ fn attach_hook(
     all: &mut Attachments,
     messages: Messages,
 ) -> Result<ChosenHook> {
+    let attach = |program: &Program| attach::attach_in_kernel(program, AttachOptions::default());
     let mut attached =
-        hooks::attach_first(object, ways).with_context(|| format!("observe {}", hook.observes))?;
+        hooks::attach_first_by(object, ways, attach).with_context(|| format!("observe {}", hook.observes))?;
     messages.explain(&format!("observing {} through {}", hook.observes, attached.name));
     for refusal in &attached.refused {
         messages.explain(&format!("not observing {} through {refusal}", hook.observes));

@@ -51,9 +51,21 @@ pub struct Attached {
 /// # Errors
 /// The refusal of the last way, in the context of all the others, when none works.
 pub fn attach_first(object: &mut Object, ways: &[Way<'_>]) -> Result<Attached> {
+    attach_first_by(object, ways, attach::attach)
+}
+
+/// As [`attach_first`], attached by `attach`, which may know fewer ways: see [`attach::attach_in_kernel`].
+///
+/// # Errors
+/// As [`attach_first`].
+pub fn attach_first_by(
+    object: &mut Object,
+    ways: &[Way<'_>],
+    attach: impl Fn(&Program) -> Result<Link> + Copy,
+) -> Result<Attached> {
     let mut refused = Vec::new();
     for way in ways {
-        match attach_way(object, way) {
+        match attach_way(object, way, attach) {
             Ok(mut attached) => {
                 refused.append(&mut attached.refused);
                 attached.refused = refused;
@@ -66,7 +78,11 @@ pub fn attach_first(object: &mut Object, ways: &[Way<'_>]) -> Result<Attached> {
 }
 
 /// All programs of a way or, on an error, none: links detach when they are dropped.
-fn attach_way(object: &mut Object, way: &Way<'_>) -> Result<Attached> {
+fn attach_way(
+    object: &mut Object,
+    way: &Way<'_>,
+    attach: impl Fn(&Program) -> Result<Link>,
+) -> Result<Attached> {
     let mut attached =
         Attached { name: way.name.to_owned(), programs: Vec::new(), links: Vec::new(), refused: Vec::new() };
     for name in way.programs {
@@ -78,10 +94,10 @@ fn attach_way(object: &mut Object, way: &Way<'_>) -> Result<Attached> {
         attached.programs.push(object.load_program(name)?);
     }
     for program in &attached.programs {
-        attached.links.push(attach::attach(program)?);
+        attached.links.push(attach(program)?);
     }
     for name in way.optional {
-        match object.load_program(name).and_then(|program| Ok((attach::attach(&program)?, program))) {
+        match object.load_program(name).and_then(|program| Ok((attach(&program)?, program))) {
             Ok((link, program)) => {
                 attached.links.push(link);
                 attached.programs.push(program);

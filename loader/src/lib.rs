@@ -47,6 +47,7 @@ mod elf;
 mod error;
 pub mod insn;
 pub mod linker;
+mod order;
 pub mod section;
 pub mod spec;
 

@@ -17,9 +17,10 @@ use crate::btf::Btf;
 use crate::btf::ext::{CoreRecord, FuncInfo, LineInfo};
 use crate::error::{Error, ErrorKind, Result, ResultExt as _};
 use crate::insn::{Insn, InsnOffset, OP_CALL, pseudo};
+use crate::order::sort_by_number;
 use crate::spec::{
-    CodeSection, ExternKind, ExternSpec, Function, FunctionRef, ObjectSpec, ProgramSpec, RelocTarget,
-    Relocation,
+    CodeSection, ExternKind, ExternSpec, Function, FunctionRef, Linkage, ObjectSpec, ProgramSpec,
+    RelocTarget, Relocation,
 };
 
 /// Most instructions in a program (`BPF_COMPLEXITY_LIMIT_INSNS`, 5.2).
@@ -92,8 +93,23 @@ impl<'a> Linker<'a> {
 
     fn run(mut self, program: &ProgramSpec) -> Result<LinkedProgram> {
         self.out.name.clone_from(&program.name);
+        let entry = self.append(program.function)?;
+        self.follow(entry)?;
+        if let Some(name) = &program.exception_callback {
+            let callback = self.global_function(name)?;
+            if !self.placed.contains_key(&callback) {
+                let appended = self.append(callback)?;
+                self.follow(appended)?;
+            }
+        }
+        self.finish();
+        Ok(self.out)
+    }
+
+    /// Appends all that a function of the program calls, and resolves the calls.
+    fn follow(&mut self, first: Frame<'a>) -> Result<()> {
         // The frames are a stack of our own: its depth is bounded by the number of functions.
-        let mut stack = vec![self.append(program.function)?];
+        let mut stack = vec![first];
         while let Some(frame) = stack.last_mut() {
             let Some((slot, callee)) = self.next_reference(frame)? else {
                 stack.pop();
@@ -110,8 +126,18 @@ impl<'a> Linker<'a> {
             };
             self.set_distance(slot, at)?;
         }
-        self.finish();
-        Ok(self.out)
+        Ok(())
+    }
+
+    /// The function that runs when the program throws. It must be global, since the verifier looks at it on its own.
+    fn global_function(&self, name: &str) -> Result<FunctionRef> {
+        let found = self.object.code().iter().find_map(|(&section, code)| {
+            let named = |function: &&Function| function.name == name && function.linkage == Linkage::Global;
+            code.functions.iter().find(named).map(|function| FunctionRef { section, offset: function.offset })
+        });
+        found.ok_or_else(|| {
+            Error::invalid(format!("the exception callback `{name}` is no global function of the object"))
+        })
     }
 
     /// Copies a function to the end of the program.
@@ -234,7 +260,7 @@ impl<'a> Linker<'a> {
         }
         self.out.has_all_lines &= self.has_func_info;
         // Callees are looked into before the caller's next instruction, so these came interleaved.
-        self.out.relocations.sort_by_key(|relocation| relocation.at);
+        sort_by_number(&mut self.out.relocations, |relocation| relocation.at.0 as u64);
     }
 }
 

@@ -4,7 +4,9 @@
 //! the other byte order too. Nothing is loaded, so what only the verifier knows is not in it: whether a poisoned
 //! instruction can be reached, for one. Doing it is [`crate::load`].
 
-use crate::attach::uprobe;
+use std::collections::BTreeSet;
+
+use crate::attach::{uprobe, usdt};
 use crate::btf::ext::CoreRecord;
 use crate::core_reloc::{self, CoreResolver, FailedRelocation, KernelType, Outcome, RelocKind};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -127,6 +129,13 @@ pub enum PlannedHook {
         /// Bytes from its start.
         offset: u64,
     },
+    /// To these places of a file: those of a static probe.
+    Places {
+        /// The file.
+        path: String,
+        /// The places; not empty.
+        places: Vec<usdt::Place>,
+    },
     /// The caller says where: a device, a cgroup, a socket, another program.
     Caller,
     /// It is only known on the machine itself.
@@ -146,12 +155,13 @@ pub fn plan(mut spec: ObjectSpec, files: &TargetFiles) -> Result<Plan> {
     let maps = spec.maps.iter().map(|map| types.map_config(spec, map)).collect();
     let resolved: Vec<Result<Resolved>> =
         (0..spec.externs.len()).map(|index| externs.resolve(spec, index, &mut types)).collect();
+    let symbols = files.kernel.is_none().then(|| hook_symbols(spec));
     let programs = spec
         .programs
         .iter()
         .map(|program| PlannedProgram {
             code: code(spec, program, &mut types, &resolved),
-            hook: match hook(program, &types, files.kernel.is_none()) {
+            hook: match hook(program, &types, symbols.as_ref()) {
                 // What only root may look up is not refused by that.
                 Err(error) if error.kind() == ErrorKind::Permission => Ok(PlannedHook::Unknown),
                 hook => hook,
@@ -249,7 +259,12 @@ fn operand(insns: &[Insn], at: InsnOffset) -> i64 {
     }
 }
 
-fn hook(program: &ProgramSpec, types: &KernelTypes, here: bool) -> Result<PlannedHook> {
+/// `symbols` are those of the running kernel, if the plan is for that one.
+fn hook(
+    program: &ProgramSpec,
+    types: &KernelTypes,
+    symbols: Option<&BTreeSet<String>>,
+) -> Result<PlannedHook> {
     if let Some(found) = types.attach_target(&program.kind)? {
         let name = program.kind.btf_target().unwrap_or_default();
         return Ok(PlannedHook::Type { name, id: found.id.0, module: module(types, found) });
@@ -257,32 +272,61 @@ fn hook(program: &ProgramSpec, types: &KernelTypes, here: bool) -> Result<Planne
     if let Some(error) = program.kind.target.unusable() {
         return Err(error);
     }
+    if let Target::None | Target::ProgramFunction { .. } | Target::StructOps { .. } = &program.kind.target {
+        return Ok(PlannedHook::Caller);
+    }
+    let Some(symbols) = symbols else { return Ok(PlannedHook::Unknown) };
     match &program.kind.target {
-        Target::None | Target::ProgramFunction { .. } | Target::StructOps { .. } => Ok(PlannedHook::Caller),
-        _ if !here => Ok(PlannedHook::Unknown),
         Target::Tracepoint { category, name } => {
             let id = TraceFs::open()?.tracepoint_id(category, name);
             Ok(PlannedHook::Tracepoint { id: id.with_context(|| format!("tracepoint {category}:{name}"))? })
-        }
-        Target::RawTracepoint { name } => symbol(&format!("__tracepoint_{name}"), name),
-        Target::Kprobe { symbol: name, .. } => symbol(name, name),
-        Target::Syscall { name, .. } => {
-            let prefix = config::syscall_prefix().filter(|_| config::has_syscall_wrapper());
-            let name = format!("{}{name}", prefix.unwrap_or("__se_sys_"));
-            symbol(&name, &name)
         }
         Target::Uprobe { path, symbol, offset, .. } => {
             let path = uprobe::find_binary(path)?;
             let start = symbol.as_deref().map_or(Ok(0), |symbol| uprobe::symbol_offset(&path, symbol))?;
             Ok(PlannedHook::File { path: path.display().to_string(), offset: start.saturating_add(*offset) })
         }
-        _ => Ok(PlannedHook::Unknown),
+        Target::Usdt { path, provider, name } => {
+            let path = uprobe::find_binary(path)?;
+            let places = usdt::places(&path, provider, name)?;
+            Ok(PlannedHook::Places { path: path.display().to_string(), places })
+        }
+        target => match hook_symbol(target) {
+            None => Ok(PlannedHook::Unknown),
+            Some(symbol) => {
+                let name = symbol.strip_prefix(TRACEPOINT).unwrap_or(&symbol).to_owned();
+                match symbols.contains(&symbol) {
+                    true => Ok(PlannedHook::Symbol { name }),
+                    false => Err(Error::not_found(format!("this kernel has no `{name}`"))),
+                }
+            }
+        },
     }
 }
 
-fn symbol(symbol: &str, name: &str) -> Result<PlannedHook> {
-    match kallsyms::exists(symbol) {
-        true => Ok(PlannedHook::Symbol { name: name.to_owned() }),
-        false => Err(Error::not_found(format!("this kernel has no `{name}`"))),
+/// What the kernel's symbol of a tracepoint starts with.
+const TRACEPOINT: &str = "__tracepoint_";
+
+/// The symbol that the kernel has if it has the target.
+fn hook_symbol(target: &Target) -> Option<String> {
+    match target {
+        Target::RawTracepoint { name } => Some(format!("{TRACEPOINT}{name}")),
+        Target::Kprobe { symbol, .. } => Some(symbol.clone()),
+        Target::Syscall { name, .. } => {
+            let prefix = config::syscall_prefix().filter(|_| config::has_syscall_wrapper());
+            Some(format!("{}{name}", prefix.unwrap_or("__se_sys_")))
+        }
+        _ => None,
     }
+}
+
+/// Those symbols of all the hooks that the running kernel has, found in one pass: its table has hundreds of thousands.
+fn hook_symbols(spec: &ObjectSpec) -> BTreeSet<String> {
+    let wanted: BTreeSet<String> =
+        spec.programs.iter().filter_map(|program| hook_symbol(&program.kind.target)).collect();
+    if wanted.is_empty() {
+        return wanted;
+    }
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    kallsyms::find(&names).unwrap_or_default().into_keys().collect()
 }

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::clang::compile;
+use common::elf::{ObjectBuilder, Symbol};
 use common::kernel::{Bpffs, NotRun, has_trampolines, may_use_bpf, not_run};
+use common::sample::{exit, set};
 use loader::attach::{AttachOptions, attach, attach_with, iterator};
 use loader::load::{LoadOptions, Object};
 use loader::section::Target;
@@ -283,6 +285,23 @@ fn a_missing_symbol_of_a_binary_is_named() {
     let error = attach(&object.load_program("by_uprobe").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().ends_with("has no function `no_such_function`"), "{error}");
+}
+
+/// Built without `-g`, a program's hook is still a type of the kernel's, not of the object's; libbpf loads it too.
+#[test]
+fn an_iterator_of_an_object_without_types_is_loaded_and_attached() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let mut builder = ObjectBuilder::new(Endian::NATIVE);
+    let code = builder.code("iter/task", &[set(0), exit()]);
+    builder.symbol(Symbol::function("silent", code, 0, 2));
+    builder.data("license", b"GPL\0");
+    let spec = ObjectSpec::parse(&builder.build()).unwrap();
+    assert!(spec.btf.is_none());
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let link = attach(&object.load_program("silent").unwrap()).unwrap();
+    assert_eq!(iterator::read_all(link.as_link().unwrap(), 1 << 20).unwrap(), b"");
 }
 
 #[test]

@@ -254,6 +254,42 @@ fn func_and_line_info_are_passed_on_for_all_functions_or_for_none() {
     }
 }
 
+/// A program of the kernel's selftests throws, and only a declaration tag names the function that catches. Nothing
+/// calls it, so it was left out, and the verifier said `exception callback type id not found in func_info`.
+#[test]
+fn the_function_that_a_program_throws_to_comes_last_although_nothing_calls_it() {
+    let build = |callback: &str, hidden: bool| {
+        let mut btf = BtfBuilder::new();
+        let int = btf.int("int", 4, 1);
+        let proto = btf.func_proto(&[], int);
+        let main = btf.func("main", proto, Linkage::Global);
+        btf.decl_tag("another", main, -1);
+        btf.decl_tag(&format!("exception_callback:{callback}"), main, -1);
+        let mut builder = ObjectBuilder::new(Endian::Little);
+        let code = builder.code("tc", &[call(-1), exit()]);
+        let text = builder.code(".text", &[set(1), exit(), call(-3), exit(), set(2), exit()]);
+        builder.data(".BTF", &btf.build(Endian::Little));
+        builder.symbol(Symbol::function("main", code, 0, 2));
+        let called = builder.symbol(Symbol::function("called", text, 4, 2));
+        let catches = Symbol::function("catches", text, 2, 2);
+        builder.symbol(if hidden { catches.hide() } else { catches });
+        builder.symbol(Symbol::function("helps", text, 0, 2).bound(LOCAL));
+        builder.relocate(code, 0, called, R64_32);
+        link_first(&builder)
+    };
+    let linked = build("catches", false).unwrap();
+    assert_eq!(function_names(&linked), [("main", 0), ("called", 2), ("catches", 4), ("helps", 6)]);
+    assert_eq!(linked.insns[4], call(1));
+    assert_eq!(build("called", false).unwrap().functions.len(), 2, "what is called is there already");
+    for (callback, hidden) in [("catches", true), ("helps", false), ("nothing", false)] {
+        let error = build(callback, hidden).unwrap_err().to_string();
+        let expected = format!(
+            "link program `main`: the exception callback `{callback}` is no global function of the object"
+        );
+        assert_eq!(error, expected);
+    }
+}
+
 #[test]
 fn a_hidden_function_is_to_be_static_for_the_kernel() {
     let mut builder = ObjectBuilder::new(Endian::Little);

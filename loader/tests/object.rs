@@ -415,6 +415,26 @@ fn a_static_function_in_a_program_section_is_no_program() {
     assert_eq!(linker::link(&spec, &spec.programs[0]).unwrap().insns, [call(1), exit(), set(1), exit()]);
 }
 
+/// A kernel selftest has spin locks in `private(A)` variables, which are hidden: its section is nobody's to map, as with libbpf.
+#[test]
+fn a_data_section_is_mmapable_only_if_it_has_a_variable_that_others_can_see() {
+    let flags = |linkage, hidden: bool| {
+        let mut btf = BtfBuilder::new();
+        let int = btf.int("int", 4, 1);
+        let variable = btf.var("v", int, linkage);
+        btf.datasec(".data.A", 0, &[(variable, 0, 4)]);
+        let mut builder = ObjectBuilder::new(Endian::Little);
+        let data = builder.data(".data.A", &[0; 4]);
+        let symbol = Symbol::object("v", data, 0, 4);
+        builder.symbol(if hidden { symbol.hide() } else { symbol });
+        builder.data(".BTF", &btf.build(Endian::Little));
+        ObjectSpec::parse(&builder.build()).unwrap().maps[0].flags
+    };
+    assert_eq!(flags(Linkage::Global, false), map_flag::MMAPABLE);
+    assert_eq!(flags(Linkage::Global, true), 0);
+    assert_eq!(flags(Linkage::Static, false), 0);
+}
+
 /// pwru names its sections `kprobe/skb-1` and attaches the programs to other functions itself. libbpf reads a target only
 /// when it attaches, so nothing else may fail for it.
 #[test]

@@ -4,6 +4,7 @@
 //! when it was printed. Out: RFC 3339 in UTC with nanoseconds, local `HH:MM:SS`, seconds since the tracer started.
 
 use jiff::Timestamp;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
@@ -58,7 +59,10 @@ impl Clock {
         let (second, nanos) = self.wall(boot_ns);
         self.utc.push(out, second, |text| {
             if let Ok(at) = Timestamp::from_second(second) {
-                text.extend_from_slice(at.strftime("%Y-%m-%dT%H:%M:%S").to_string().as_bytes());
+                let at = TimeZone::UTC.to_datetime(at);
+                push_date(text, at.date());
+                text.push(b'T');
+                push_time(text, at.time());
             }
         });
         out.push(b'.');
@@ -69,10 +73,10 @@ impl Clock {
     /// Appends the event time as `HH:MM:SS` in the system's time zone.
     pub fn push_local(&mut self, out: &mut Vec<u8>, boot_ns: u64) {
         let (second, _) = self.wall(boot_ns);
-        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let zone = self.zone.as_ref().unwrap_or(const { &TimeZone::UTC });
         self.local.push(out, second, |text| {
             if let Ok(at) = Timestamp::from_second(second) {
-                text.extend_from_slice(at.to_zoned(zone).strftime("%H:%M:%S").to_string().as_bytes());
+                push_time(text, zone.to_datetime(at).time());
             }
         });
     }
@@ -103,6 +107,23 @@ impl Cached {
             self.second = Some(second);
         }
         out.extend_from_slice(&self.text);
+    }
+}
+
+/// `2026-01-31`
+fn push_date(out: &mut Vec<u8>, date: Date) {
+    push_padded(out, date.year().unsigned_abs().into(), 4);
+    for part in [date.month(), date.day()] {
+        out.push(b'-');
+        push_padded(out, part.unsigned_abs().into(), 2);
+    }
+}
+
+/// `12:34:56`
+fn push_time(out: &mut Vec<u8>, time: Time) {
+    for (part, separator) in [(time.hour(), ""), (time.minute(), ":"), (time.second(), ":")] {
+        out.extend_from_slice(separator.as_bytes());
+        push_padded(out, part.unsigned_abs().into(), 2);
     }
 }
 

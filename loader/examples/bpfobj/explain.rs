@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use loader::Result;
+use loader::attach::usdt::Place;
 use loader::load::TargetFiles;
 use loader::map::MapConfig;
 use loader::plan::{
@@ -93,6 +94,10 @@ fn hook_json(hook: &PlannedHook) -> Value {
         PlannedHook::Tracepoint { id } => json!({"tracepoint_id": id}),
         PlannedHook::Symbol { name } => json!({"symbol": name}),
         PlannedHook::File { path, offset } => json!({"file": path, "offset": offset}),
+        PlannedHook::Places { path, places } => {
+            let place_json = |place: &Place| json!({"offset": place.offset, "semaphore": place.semaphore, "arguments": place.arguments});
+            json!({"file": path, "places": places.iter().map(place_json).collect::<Vec<_>>()})
+        }
         PlannedHook::Caller => json!("chosen by the caller"),
         PlannedHook::Unknown => json!("not known here"),
     }

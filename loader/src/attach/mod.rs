@@ -5,7 +5,7 @@
 //! refused, is [`crate::hooks`].
 //!
 //! To add a way: write its file, with a function from a program (and what else it needs) to a [`Link`], and
-//! a line in [`attach`].
+//! a line in [`attach_with`], or in [`attach_in_kernel`].
 
 mod glob;
 pub mod iterator;
@@ -18,6 +18,7 @@ pub mod tracepoint;
 pub mod tracing;
 pub mod tracing_multi;
 pub mod uprobe;
+pub mod usdt;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -53,26 +54,40 @@ pub struct Link {
     defined: Option<DynamicEvent>,
     /// A struct_ops without a link.
     registered: Option<struct_ops::Registered>,
+    /// Those on further places of the same probe.
+    others: Vec<Link>,
 }
 
 impl Link {
     fn from_link(link: OwnedFd) -> Self {
-        Self { link: Some(link), event: None, defined: None, registered: None }
+        Self { link: Some(link), event: None, defined: None, registered: None, others: Vec::new() }
+    }
+
+    /// One link for all of them; none if there are none.
+    fn together(mut links: Vec<Link>) -> Option<Self> {
+        let first = links.pop()?;
+        Some(Self { others: links, ..first })
+    }
+
+    /// All that keeps it attached.
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let own = self.link.iter().chain(&self.event).map(AsFd::as_fd);
+        own.chain(self.others.iter().flat_map(Link::fds)).collect()
     }
 
     fn keeping(self, defined: DynamicEvent) -> Self {
         Self { defined: Some(defined), ..self }
     }
 
-    /// The BPF link; none for attachments of old kernels.
+    /// The BPF link; none for attachments of old kernels, and for probes in several places.
     pub fn as_link(&self) -> Option<BorrowedFd<'_>> {
-        self.link.as_ref().map(AsFd::as_fd)
+        self.link.as_ref().filter(|_| self.others.is_empty()).map(AsFd::as_fd)
     }
 
     /// Pins the link at `path` on a bpffs: the program stays attached when this process ends.
     ///
     /// # Errors
-    /// `NotSupported` for attachments that are no links.
+    /// `NotSupported` for attachments that are no links, or are several.
     pub fn pin(&self, path: &std::path::Path) -> Result<()> {
         let link = self.as_link().ok_or_else(|| Error::not_supported("link for this attachment", "5.15"))?;
         Ok(bpf::obj_pin(link, &crate::map::c_path(path)?)?)
@@ -89,6 +104,7 @@ impl Link {
         drop(self.event);
         drop(self.defined);
         drop(self.registered);
+        Link::detach_all(self.others);
     }
 
     /// Gives up links for good at the end of a process that is about to exit. Fast ones are detached now. Slow
@@ -103,8 +119,7 @@ impl Link {
         if slow.is_empty() {
             return;
         }
-        let fds: Vec<BorrowedFd<'_>> =
-            slow.iter().flat_map(|link| link.link.iter().chain(&link.event)).map(AsFd::as_fd).collect();
+        let fds: Vec<BorrowedFd<'_>> = slow.iter().flat_map(Link::fds).collect();
         let held = pipe2(OFlag::O_CLOEXEC)
             .is_ok_and(|(read_end, write_end)| process::hold_until_exit(&fds, read_end, write_end).is_ok());
         if !held {
@@ -141,7 +156,28 @@ pub fn attach(program: &Program) -> Result<Link> {
 
 /// As [`attach`], with options.
 pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
-    let result = match &program.kind().target {
+    let attached = match &program.kind().target {
+        Target::Uprobe { path, symbol, offset, at_return } => {
+            let symbol = symbol.as_deref();
+            let place = uprobe::Place { path, symbol, offset: *offset, at_return: *at_return };
+            uprobe::attach(program, place, options)
+        }
+        Target::UprobeMulti { path, pattern, at_return } => {
+            uprobe::attach_multi(program, path, pattern, *at_return, options)
+        }
+        Target::Usdt { path, provider, name } => usdt::attach(program, path, provider, name, options),
+        _ => return attach_in_kernel(program, options),
+    };
+    explained(program, attached)
+}
+
+/// As [`attach_with`], for programs that observe the kernel: tools without probes in binaries are smaller without the code
+/// that reads binaries.
+///
+/// # Errors
+/// Also `Incompatible` for a program on a binary.
+pub fn attach_in_kernel(program: &Program, options: AttachOptions) -> Result<Link> {
+    let attached = match &program.kind().target {
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, options),
         Target::RawTracepoint { name } => raw_tracepoint::attach(program, name, options),
         Target::Lsm { .. } if program.kind().attach_type == attach_type::LSM_CGROUP => Err(by_others()),
@@ -161,21 +197,17 @@ pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
         Target::KprobeMulti { pattern, at_return } => {
             kprobe_multi::attach(program, pattern, *at_return, options)
         }
-        Target::Uprobe { path, symbol, offset, at_return } => {
-            let symbol = symbol.as_deref();
-            let place = uprobe::Place { path, symbol, offset: *offset, at_return: *at_return };
-            uprobe::attach(program, place, options)
-        }
-        Target::UprobeMulti { path, pattern, at_return } => {
-            uprobe::attach_multi(program, path, pattern, *at_return, options)
-        }
         Target::StructOps { .. } => {
             let why = "a function of a struct_ops is attached together with the others of it";
             Err(Error::incompatible(why))
         }
         target => Err(target.unusable().unwrap_or_else(by_others)),
     };
-    result
+    explained(program, attached)
+}
+
+fn explained(program: &Program, attached: Result<Link>) -> Result<Link> {
+    attached
         .map_err(|error| privilege::explain(error, Need::Tracing))
         .with_context(|| format!("attach program `{}`", program.name()))
 }
@@ -207,5 +239,5 @@ fn on_event(program: &Program, event: OwnedFd, options: AttachOptions) -> Result
         perf::set_bpf(event.as_fd(), program.as_fd())?;
     }
     perf::enable(event.as_fd())?;
-    Ok(Link { link, event: Some(event), defined: None, registered: None })
+    Ok(Link { link, event: Some(event), defined: None, registered: None, others: Vec::new() })
 }

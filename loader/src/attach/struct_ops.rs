@@ -38,5 +38,5 @@ pub fn attach(map: &Map, value: &[u8]) -> Result<Link> {
     }
     let fd: OwnedFd = map.as_fd().try_clone_to_owned().map_err(|error| Error::io("dup", error))?;
     let registered = Some(Registered { map: Map::from_fd(fd)? });
-    Ok(Link { link: None, event: None, defined: None, registered })
+    Ok(Link { link: None, event: None, defined: None, registered, others: Vec::new() })
 }

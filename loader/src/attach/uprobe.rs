@@ -46,15 +46,34 @@ pub fn attach(program: &Program, place: Place<'_>, options: AttachOptions) -> Re
     };
     let offset = start.checked_add(place.offset).ok_or_else(|| Error::invalid("the offset is too large"))?;
     let pmu = Pmu::read("uprobe")?;
-    let c_path = c_path(&path)?;
-    let event = perf::perf_event_open(PerfEvent {
-        event_type: pmu.event_type,
-        config: if place.at_return { pmu.return_bit } else { 0 },
-        symbol: Some(&c_path),
-        offset,
-    })
-    .map_err(Error::from)
-    .with_context(|| format!("probe `{}` at offset {offset:#x}", path.display()))?;
+    on_uprobe(program, pmu, (&path, offset), if place.at_return { pmu.return_bit } else { 0 }, options)
+}
+
+/// Attaches at `offset` of a file; the kernel counts up the 16-bit number at `semaphore` while it is attached.
+pub(super) fn attach_at(
+    program: &Program,
+    path: &Path,
+    offset: u64,
+    semaphore: Option<u64>,
+    options: AttachOptions,
+) -> Result<Link> {
+    let pmu = Pmu::read("uprobe")?;
+    let counter = pmu.counter(semaphore.unwrap_or_default())?;
+    on_uprobe(program, pmu, (path, offset), counter, options)
+}
+
+fn on_uprobe(
+    program: &Program,
+    pmu: Pmu,
+    (path, offset): (&Path, u64),
+    config: u64,
+    options: AttachOptions,
+) -> Result<Link> {
+    let c_path = c_path(path)?;
+    let event = PerfEvent { event_type: pmu.event_type, config, symbol: Some(&c_path), offset };
+    let event = perf::perf_event_open(event)
+        .map_err(Error::from)
+        .with_context(|| format!("probe `{}` at offset {offset:#x}", path.display()))?;
     on_event(program, event, options)
 }
 
@@ -141,17 +160,22 @@ fn matching_offsets(path: &Path, pattern: &str) -> Result<Vec<u64>> {
 /// File offsets of the functions that `wanted` picks by name.
 fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u64>> {
     let read = || -> Result<Vec<u64>> {
-        let size = std::fs::metadata(path).map_err(|error| Error::io("stat", error))?.len();
-        if size > SIZE_LIMIT {
-            return Err(Error::invalid(format!("{size} bytes are too large for a binary")));
-        }
-        let bytes = std::fs::read(path).map_err(|error| Error::io("read", error))?;
+        let bytes = read_binary(path)?;
         match bytes.get(4) {
             Some(1) => offsets::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
             _ => offsets::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
         }
     };
     read().with_context(|| format!("read the symbols of `{}`", path.display()))
+}
+
+/// The bytes of a binary of a size that binaries have.
+pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path).map_err(|error| Error::io("stat", error))?.len();
+    if size > SIZE_LIMIT {
+        return Err(Error::invalid(format!("{size} bytes are too large for a binary")));
+    }
+    std::fs::read(path).map_err(|error| Error::io("read", error))
 }
 
 fn offsets<H: FileHeader<Endian = object::Endianness>>(

@@ -12,6 +12,7 @@ use super::parse::{Step, TYPE_LEN};
 use super::{Btf, IntInfo, Kind, Linkage, SectionVar, Type, TypeId, encode};
 use crate::bytes::{Endian, u32_at};
 use crate::error::{Error, Result, ResultExt};
+use crate::order::sort_by_number;
 
 /// Which BTF features a kernel has; each field names the first release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,7 +214,7 @@ impl Copy<'_> {
             }
             vars.push(SectionVar { offset: place.offset, ..entry });
         }
-        vars.sort_by_key(|var| var.offset);
+        sort_by_number(&mut vars, |var| u64::from(var.offset));
         self.put_vars(ty.id(), fixup.size, &vars)
     }
 

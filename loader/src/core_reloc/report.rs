@@ -154,7 +154,7 @@ fn nearest(btf: &Btf, ty: Type<'_>, name: &str) -> Vec<String> {
         .map(|candidate| (distance(name.as_bytes(), candidate.as_bytes()), candidate))
         .filter(|(distance, candidate)| *distance * 2 <= name.len().max(candidate.len()))
         .collect();
-    scored.sort();
+    scored.sort_unstable();
     scored.truncate(NEAREST);
     scored.into_iter().map(|(_, name)| name).collect()
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::sync::OnceLock;
 
 use nix::sys::utsname::uname;
 
@@ -46,9 +47,10 @@ pub fn virtual_value(name: &str, token: probe::Token<'_>) -> Option<u64> {
 }
 
 /// Whether the functions of system calls carry a prefix of the architecture, as they do with
-/// `CONFIG_ARCH_HAS_SYSCALL_WRAPPER`.
+/// `CONFIG_ARCH_HAS_SYSCALL_WRAPPER`. Asked once per process.
 pub fn has_syscall_wrapper() -> bool {
-    syscall_prefix().is_some_and(|prefix| kallsyms::exists(&format!("{prefix}bpf")))
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| syscall_prefix().is_some_and(|prefix| kallsyms::exists(&format!("{prefix}bpf"))))
 }
 
 /// What the functions of system calls start with where they are wrapped.

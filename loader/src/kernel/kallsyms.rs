@@ -23,14 +23,14 @@ pub enum Address {
 }
 
 /// Looks up `names`; those that the kernel does not have are left out.
-pub fn find<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<BTreeMap<&'a str, Address>> {
+pub fn find(names: &[&str]) -> Result<BTreeMap<String, Address>> {
     let file = File::open(PLACE).map_err(|error| Error::io("open", error).context(PLACE))?;
     find_in(BufReader::with_capacity(1 << 16, file), names)
 }
 
 /// Whether the kernel has a symbol of that name.
 pub fn exists(name: &str) -> bool {
-    find([name]).is_ok_and(|found| !found.is_empty())
+    find(&[name]).is_ok_and(|found| !found.is_empty())
 }
 
 /// Names of the kernel's functions (not those of modules with other names) that `wanted` picks.
@@ -49,11 +49,9 @@ pub fn functions(wanted: impl Fn(&str) -> bool) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-fn find_in<'a>(
-    mut table: impl BufRead,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<BTreeMap<&'a str, Address>> {
-    let wanted: BTreeMap<&[u8], &'a str> = names.into_iter().map(|name| (name.as_bytes(), name)).collect();
+fn find_in(mut table: impl BufRead, names: &[&str]) -> Result<BTreeMap<String, Address>> {
+    let mut wanted = BTreeMap::new();
+    wanted.extend(names.iter().map(|name| (name.as_bytes(), *name)));
     let mut found = BTreeMap::new();
     let mut line = Vec::new();
     // As many turns as the file has lines; the kernel's tables end.
@@ -73,7 +71,7 @@ fn find_in<'a>(
             Some(&Address::Hidden) if address == 0 => Address::Hidden,
             Some(_) => Address::Ambiguous,
         };
-        found.insert(name, merged);
+        found.insert(name.to_owned(), merged);
     }
 }
 
@@ -94,7 +92,7 @@ mod tests {
 
     #[test]
     fn names_are_found_once_and_doubtful_ones_are_told_apart() {
-        let found = find_in(TABLE, ["_text", "twice", "in_module", "secret", "none"]).unwrap();
+        let found = find_in(TABLE, &["_text", "twice", "in_module", "secret", "none"]).unwrap();
         assert_eq!(found.get("_text"), Some(&Address::Unique(0xffff_ffff_8100_0000)));
         assert_eq!(found.get("twice"), Some(&Address::Ambiguous));
         assert_eq!(found.get("in_module"), Some(&Address::Unique(0xffff_ffff_c000_0000)));

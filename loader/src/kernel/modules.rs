@@ -28,16 +28,15 @@ pub struct Module {
 /// All loaded modules that have types, by name; `base` is the kernel's own BTF. One that cannot be read (it may
 /// be going) is left out.
 pub fn all(base: &Btf) -> Vec<Module> {
-    let mut modules: Vec<Module> =
-        names().into_iter().filter_map(|name| Some(Module { btf: open(&name, base).ok()?, name })).collect();
-    modules.sort_by(|a, b| a.name.cmp(&b.name));
-    modules
+    names().into_iter().filter_map(|name| Some(Module { btf: open(&name, base).ok()?, name })).collect()
 }
 
 fn names() -> Vec<String> {
     let entries = fs::read_dir(PLACE).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name != "vmlinux").take(MAX_MODULES).collect()
+    let mut names: Vec<String> = names.filter(|name| name != "vmlinux").take(MAX_MODULES).collect();
+    names.sort();
+    names
 }
 
 /// The types of one loaded module, on top of those of `base`.

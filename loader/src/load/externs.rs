@@ -90,8 +90,8 @@ impl Externs {
     fn address(&mut self, spec: &ObjectSpec, name: &str) -> Result<Option<Resolved>> {
         if self.addresses.is_none() {
             let typeless = spec.externs.iter().filter(|external| external.kind == ExternKind::Address);
-            let found = kallsyms::find(typeless.map(|external| external.name.as_str()))?;
-            self.addresses = Some(found.into_iter().map(|(name, at)| (name.to_owned(), at)).collect());
+            let names: Vec<&str> = typeless.map(|external| external.name.as_str()).collect();
+            self.addresses = Some(kallsyms::find(&names)?);
         }
         match self.addresses.as_ref().and_then(|addresses| addresses.get(name)) {
             None => Ok(None),

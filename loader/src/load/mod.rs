@@ -166,7 +166,8 @@ impl Object {
     fn after_load(&self, index: usize, program: &Program) -> Result<()> {
         for declared in &self.spec.maps {
             let Some(map) = self.maps.get(&declared.name) else { continue };
-            if declared.freeze {
+            // Not `.kconfig`, which is frozen as well: its values are the kernel's and say nothing about the program.
+            if declared.freeze && declared.name != crate::spec::kconfig::SECTION {
                 // Before 5.10 there is no such command, and nothing depends on it.
                 program.bind_map(map).ok();
             }

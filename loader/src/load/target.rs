@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::struct_ops;
+use crate::btf::encode::BtfBuilder;
 use crate::btf::wanted::essential_name;
-use crate::btf::{Btf, Kind};
+use crate::btf::{Btf, BtfData, Kind};
 use crate::core_reloc::{CoreResolver, KernelType};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::{self, modules};
@@ -56,7 +57,6 @@ impl KernelTypes {
     /// for the kernel, in the given files alone. Reads nothing if the object asks for nothing, so that such objects
     /// load on kernels without BTF.
     pub fn find(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
-        let Some(local) = &spec.btf else { return Ok(Self::default()) };
         let records: Vec<_> = spec.code().values().flat_map(|section| &section.ext.core).collect();
         let names = wanted_names(spec);
         if records.is_empty() && names.is_empty() && !names_modules(spec) {
@@ -64,8 +64,11 @@ impl KernelTypes {
         }
         let kernel = kernel::btf::open(files.kernel.as_deref())?;
         let extra: Vec<_> = names.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+        // An object without types may still name a hook by its type.
+        let untyped = || Btf::parse(BtfData::from(BtfBuilder::new().build(spec.endian)));
+        let local = spec.btf.clone().map_or_else(untyped, Ok)?;
         let resolver =
-            CoreResolver::new(local, &kernel, records, &extra).context("prepare CO-RE relocation")?;
+            CoreResolver::new(&local, &kernel, records, &extra).context("prepare CO-RE relocation")?;
         let mut types = Self { resolver: Some(resolver), modules: Vec::new() };
         for path in &files.modules {
             types.add_module(module_name(path), &kernel::btf::open_module(path, &kernel)?)?;

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 
 use super::map::{InitialTarget, InitialValue, MapSpec, Pinning, map_type};
-use super::program::{FunctionRef, ProgramSpec};
+use super::program::{FunctionRef, ProgramSpec, entries};
 use super::relocation::Places;
 use super::variables::{GlobalSymbols, Variable, Variables};
 use crate::btf::{Btf, Kind, Linkage, Member, TypeId};
 use crate::elf::{ElfObject, Place, RawRelocation, Section, SectionIndex, Symbol, reloc};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::insn::InsnOffset;
+use crate::order::sort_by_number;
 
 /// Name of the section.
 const SECTION: &str = ".maps";
@@ -39,7 +40,7 @@ pub(super) fn read_maps(
         let one = read_map(btf, section, &symbols, variable);
         read.push(one.with_context(|| format!("read map `{}`", variable.name))?);
     }
-    read.sort_by_key(|(offset, ..)| *offset);
+    sort_by_number(&mut read, |(offset, ..)| *offset);
     let mut values = Vec::new();
     for (offset, map, place) in read {
         if places.maps.insert((section.index, offset), maps.len()).is_some() {
@@ -313,8 +314,7 @@ pub(super) fn read_initial_values(
     places: &Places,
 ) -> Result<()> {
     let Some(section) = elf.section_by_name(SECTION) else { return Ok(()) };
-    let entries: BTreeMap<FunctionRef, usize> =
-        programs.iter().enumerate().map(|(index, program)| (program.function, index)).collect();
+    let entries = entries(programs);
     for raw in elf.relocations(section).filter(|raw| raw.kind != reloc::NONE) {
         let (map, value) = read_initial_value(elf, values, raw, &entries, places)
             .with_context(|| format!("read the map value at byte {} of `.maps`", raw.offset))?;
@@ -323,7 +323,7 @@ pub(super) fn read_initial_values(
         }
     }
     for map in maps {
-        map.initial_values.sort_by_key(|value| value.slot);
+        sort_by_number(&mut map.initial_values, |value| u64::from(value.slot));
     }
     Ok(())
 }

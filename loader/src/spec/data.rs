@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::map::{MapSpec, map_flag, map_type};
 use super::relocation::Places;
-use super::variables::Variables;
+use super::variables::{GlobalSymbols, Variable, Variables};
 use crate::btf::{Btf, IntInfo, Kind, Linkage, TypeId};
 use crate::bytes::Endian;
 use crate::elf::{ElfObject, Place, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
@@ -49,9 +49,10 @@ pub(super) fn read_maps(
     maps: &mut Vec<MapSpec>,
     places: &mut Places,
 ) -> Result<()> {
+    let symbols = GlobalSymbols::read(elf);
     for section in elf.sections.iter().filter(|section| section.size > 0) {
         let Some(constant) = data_kind(section) else { continue };
-        let map = read_map(section, constant, variables)
+        let map = read_map(section, constant, variables, &symbols)
             .with_context(|| format!("read data section `{}`", section.name))?;
         places.data.insert(section.index, maps.len());
         maps.push(map);
@@ -59,15 +60,24 @@ pub(super) fn read_maps(
     Ok(())
 }
 
-fn read_map(section: &Section<'_>, constant: bool, variables: &Variables<'_>) -> Result<MapSpec> {
+fn read_map(
+    section: &Section<'_>,
+    constant: bool,
+    variables: &Variables<'_>,
+    symbols: &GlobalSymbols<'_, '_>,
+) -> Result<MapSpec> {
     let size = u32::try_from(section.size).map_err(|_| Error::invalid(format!("{} bytes", section.size)))?;
     let mut map = MapSpec::new(section.name, map_type::ARRAY, 4, size, 1);
     if constant {
         map.flags |= map_flag::RDONLY_PROG;
         map.freeze = true;
     }
-    // A section of static variables and string constants only is nobody's business outside.
-    if variables.of(section.name).iter().any(|variable| variable.linkage != Linkage::Static) {
+    // A section of static and hidden variables and string constants only is nobody's business outside.
+    let is_public = |variable: &Variable<'_>| {
+        let hidden = symbols.find(section.index, variable.name).is_some_and(|symbol| symbol.hidden);
+        variable.linkage != Linkage::Static && !hidden
+    };
+    if variables.of(section.name).iter().any(is_public) {
         map.flags |= map_flag::MMAPABLE;
     }
     map.value_type_id = variables.datasec(section.name).unwrap_or_default();
@@ -88,7 +98,7 @@ pub(super) fn read_globals(
             .with_context(|| format!("read variable `{}`", symbol.name))?;
         globals.push(global);
     }
-    globals.sort_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
+    globals.sort_unstable_by(|a, b| (&a.name, a.map, a.offset).cmp(&(&b.name, b.map, b.offset)));
     Ok(globals)
 }
 

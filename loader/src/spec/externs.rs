@@ -60,8 +60,10 @@ pub(super) fn read_externs(
     variables: &Variables<'_>,
     places: &mut Places,
 ) -> Result<Vec<ExternSpec>> {
-    let by_name = |section| -> BTreeMap<&str, &Variable<'_>> {
-        variables.of(section).iter().map(|variable| (variable.name, variable)).collect()
+    let by_name = |section| {
+        let mut found = BTreeMap::new();
+        found.extend(variables.of(section).iter().map(|variable| (variable.name, variable)));
+        found
     };
     let (kconfig, ksyms) = (by_name(".kconfig"), by_name(".ksyms"));
     let mut externs = Vec::new();

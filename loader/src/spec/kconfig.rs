@@ -33,7 +33,7 @@ pub(super) fn lay_out(
     if order.is_empty() {
         return Ok(None);
     }
-    order.sort_by(|a, b| (b.0, a.1, &a.2.name).cmp(&(a.0, b.1, &b.2.name)));
+    order.sort_unstable_by(|a, b| (b.0, a.1, &a.2.name).cmp(&(a.0, b.1, &b.2.name)));
     let mut fixup = DatasecFixup::default();
     for (align, size, external) in order {
         let place = fixup.size.checked_next_multiple_of(align);

@@ -9,6 +9,7 @@ use super::relocation::Places;
 use crate::bytes::{slice_at, u32_at};
 use crate::elf::{ElfObject, Place, Section, Symbol, SymbolKind};
 use crate::error::{Error, Result, ResultExt as _};
+use crate::order::sort_by_number;
 
 /// Size in bytes of the part of the definition that is known.
 const DEFINITION: usize = 20;
@@ -23,7 +24,7 @@ pub(super) fn read_maps(elf: &ElfObject<'_>, maps: &mut Vec<MapSpec>, places: &m
         .filter(|symbol| matches!(symbol.kind, SymbolKind::Object | SymbolKind::NoType))
         .filter(|symbol| !symbol.name.is_empty())
         .collect();
-    symbols.sort_by_key(|symbol| symbol.value);
+    sort_by_number(&mut symbols, |symbol| symbol.value);
     if symbols.is_empty() {
         return Ok(());
     }

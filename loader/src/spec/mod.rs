@@ -79,6 +79,9 @@ impl ObjectSpec {
         let variables = btf.as_ref().map(Variables::read).transpose()?.unwrap_or_default();
         let mut code = program::read_code(&elf, read_ext(&elf, btf.as_ref())?)?;
         let mut programs = program::read_programs(&code)?;
+        if let Some(btf) = &btf {
+            program::read_exception_callbacks(btf, &mut programs).context("read exception callbacks")?;
+        }
 
         let (mut maps, mut places) = (Vec::new(), Places::default());
         legacy_map::read_maps(&elf, &mut maps, &mut places)?;

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 
 use super::relocation::Relocation;
 use crate::btf::ext::SectionExt;
+use crate::btf::{Btf, Kind};
 use crate::elf::{Binding, ElfObject, Place, Section, SectionIndex, SectionKind, Symbol, SymbolKind};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::insn::{INSN_SIZE, Insn, InsnOffset};
+use crate::order::sort_by_number;
 use crate::section::{ProgramKind, split_autoload};
 
 /// The section that holds subprograms only.
@@ -30,6 +32,9 @@ pub struct ProgramSpec {
     pub autoload: bool,
     /// Its instructions.
     pub function: FunctionRef,
+    /// The global function that runs when the program throws (6.7), as the BTF declaration tag `exception_callback:NAME` of the
+    /// program's function says. Nothing calls it, so the linker must be told.
+    pub exception_callback: Option<String>,
 }
 
 /// The position of a function.
@@ -109,8 +114,33 @@ impl ProgramSpec {
             kind: ProgramKind::of_section(name),
             autoload,
             function: at,
+            exception_callback: None,
         }
     }
+}
+
+/// What tells the kernel of a function to run when a program throws; the function's name follows.
+const EXCEPTION_CALLBACK: &str = "exception_callback:";
+
+/// Notes the exception callbacks that the types declare, by the name of the program's function.
+pub(super) fn read_exception_callbacks(btf: &Btf, programs: &mut [ProgramSpec]) -> Result<()> {
+    let mut callbacks = BTreeMap::new();
+    for ty in btf.types() {
+        let ty = ty?;
+        if ty.kind() != Kind::DeclTag || ty.tag_component() != Some(-1) {
+            continue;
+        }
+        let Some(callback) = ty.name()?.strip_prefix(EXCEPTION_CALLBACK) else { continue };
+        let Some(tagged) = ty.target().map(|id| btf.type_by_id(id)).transpose()? else { continue };
+        if tagged.kind() == Kind::Func {
+            // Of several tags the verifier complains itself.
+            callbacks.entry(tagged.name()?).or_insert(callback);
+        }
+    }
+    for program in programs {
+        program.exception_callback = callbacks.get(program.name.as_str()).map(|&name| name.to_owned());
+    }
+    Ok(())
 }
 
 /// Decodes all executable sections; `ext` is emptied into them. Relocations are added later, when the maps
@@ -157,10 +187,10 @@ fn read_section(
             read_function(symbol, insns.len()).with_context(|| format!("read function `{}`", symbol.name))
         })
         .collect::<Result<Vec<_>>>()?;
-    functions.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
-    ext.func_info.sort_by_key(|record| record.offset);
-    ext.line_info.sort_by_key(|record| record.offset);
-    ext.core.sort_by_key(|record| record.offset);
+    functions.sort_unstable_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
+    sort_by_number(&mut ext.func_info, |record| record.offset.0 as u64);
+    sort_by_number(&mut ext.line_info, |record| record.offset.0 as u64);
+    sort_by_number(&mut ext.core, |record| record.offset.0 as u64);
     Ok(CodeSection { name: section.name.to_owned(), insns, functions, relocations: Vec::new(), ext })
 }
 
@@ -182,6 +212,13 @@ fn read_function(symbol: &Symbol<'_>, slots: usize) -> Result<Function> {
         _ => Linkage::Global,
     };
     Ok(Function { name: symbol.name.to_owned(), offset, len, linkage })
+}
+
+/// The programs by the function that each begins with.
+pub(super) fn entries(programs: &[ProgramSpec]) -> BTreeMap<FunctionRef, usize> {
+    let mut found = BTreeMap::new();
+    found.extend(programs.iter().enumerate().map(|(index, program)| (program.function, index)));
+    found
 }
 
 /// One program for every function outside of `.text` that is not static, in the order of the file. A

@@ -10,6 +10,7 @@ use super::program::CodeSection;
 use crate::elf::{ElfObject, Place, RawRelocation, Section, SectionIndex, Symbol, SymbolIndex, reloc};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::insn::{Insn, InsnOffset, OP_CALL, pseudo};
+use crate::order::sort_by_number;
 
 /// An instruction that refers to something that has no number yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ fn read_section(
             .with_context(|| format!("relocate instruction {}", at.0))?;
         relocations.push(Relocation { at, target });
     }
-    relocations.sort_by_key(|relocation| relocation.at);
+    sort_by_number(&mut relocations, |relocation| relocation.at.0 as u64);
     if let Some(&[a, _]) = relocations.windows(2).find(|pair| matches!(pair, [a, b] if a.at == b.at)) {
         return Err(Error::invalid(format!("two relocations for instruction {}", a.at.0)));
     }

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::map::{MapSpec, map_flag, map_type};
-use super::program::{FunctionRef, ProgramSpec};
+use super::program::{FunctionRef, ProgramSpec, entries};
 use super::variables::{Variable, Variables};
 use crate::btf::{Btf, Kind, TypeId};
 use crate::elf::{ElfObject, Place, RawRelocation, Section, SymbolKind, reloc};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::insn::InsnOffset;
+use crate::order::sort_by_number;
 use crate::section::split_autoload;
 
 /// Size in bytes of a pointer in the object's structs.
@@ -56,8 +57,7 @@ pub(super) fn read_maps(
     programs: &[ProgramSpec],
     maps: &mut Vec<MapSpec>,
 ) -> Result<()> {
-    let entries: BTreeMap<FunctionRef, usize> =
-        programs.iter().enumerate().map(|(index, program)| (program.function, index)).collect();
+    let entries = entries(programs);
     for section in elf.sections.iter().filter(|section| section.size > 0) {
         let Some((autocreate, link)) = section_kind(section.name) else { continue };
         let context = || format!("read section `{}`", section.name);
@@ -69,7 +69,7 @@ pub(super) fn read_maps(
             let place = place(elf, section, variable).with_context(context)?;
             read.push((place, variable));
         }
-        read.sort_by_key(|((start, _), _)| *start);
+        sort_by_number(&mut read, |((start, _), _)| *start as u64);
         for ((start, end), variable) in read {
             let ops = read_ops(elf, btf, section, (start, end), variable.type_id, &entries);
             let ops = ops.with_context(|| format!("read struct_ops `{}`", variable.name))?;
@@ -123,7 +123,7 @@ fn read_ops(
             ops.functions.push(function.with_context(|| format!("read its member at byte {at}"))?);
         }
     }
-    ops.functions.sort_by_key(|function| function.member);
+    sort_by_number(&mut ops.functions, |function| u64::from(function.member));
     Ok(ops)
 }
 

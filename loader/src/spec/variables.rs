@@ -82,14 +82,13 @@ pub(super) struct GlobalSymbols<'a, 'data>(BTreeMap<(SectionIndex, &'data str), 
 impl<'a, 'data> GlobalSymbols<'a, 'data> {
     pub(super) fn read(elf: &'a ElfObject<'data>) -> Self {
         let global = elf.symbols.iter().filter(|symbol| symbol.binding != Binding::Local);
-        Self(
-            global
-                .filter_map(|symbol| match symbol.place {
-                    Place::Section(section) => Some(((section, symbol.name), symbol)),
-                    _ => None,
-                })
-                .collect(),
-        )
+        let mut found = BTreeMap::new();
+        for symbol in global {
+            if let Place::Section(section) = symbol.place {
+                found.insert((section, symbol.name), symbol);
+            }
+        }
+        Self(found)
     }
 
     pub(super) fn find(&self, section: SectionIndex, name: &'data str) -> Option<&'a Symbol<'data>> {

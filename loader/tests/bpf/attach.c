@@ -56,6 +56,14 @@ int by_uprobe(void *context)
 	return count(context);
 }
 
+/* Its binary is the test's own. */
+SEC("usdt")
+int by_usdt(void *context)
+{
+	__sync_fetch_and_add(&hits, 1);
+	return 0;
+}
+
 SEC("uretprobe")
 int by_uretprobe(void *context)
 {

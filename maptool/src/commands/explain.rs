@@ -202,8 +202,7 @@ impl Explainer {
 impl Explainer {
     /// By the cgroups of a process, v2 before v1, a container before a unit.
     fn container_by_cgroups(&mut self, pid: u32) -> Option<String> {
-        let mut memberships = cgroup::memberships(pid).ok()?;
-        memberships.sort_by_key(|membership| membership.hierarchy);
+        let memberships = cgroup::memberships(pid).ok()?;
         let hierarchy = self.hierarchy.as_ref();
         let own = hierarchy.and_then(|found| cgroup::directory_of_task(found, pid, &memberships).ok());
         let paths = own.iter().map(PathBuf::as_path);

@@ -178,8 +178,7 @@ impl Known {
 
     /// The first of a process's cgroups, v2 before v1, that belongs to a container; else its unit.
     fn label_of_process(&mut self, pid: u32) -> Option<String> {
-        let mut memberships = cgroup::memberships(pid).ok()?;
-        memberships.sort_by_key(|membership| membership.hierarchy);
+        let memberships = cgroup::memberships(pid).ok()?;
         let container = memberships.iter().find_map(|membership| from_cgroup_path(&membership.path));
         let Some(container) = container else {
             return memberships.iter().find_map(|membership| unit(&membership.path));

@@ -99,11 +99,11 @@ impl Hierarchy {
     /// # Errors
     /// `NotSupported`: none is mounted.
     pub fn find() -> Result<Self> {
-        let mut candidates: Vec<Mount> =
-            mounts::own()?.into_iter().filter(|mount| mount.fs_type == "cgroup2").collect();
-        candidates.sort_by_key(|mount| mount.root != Path::new("/"));
-        candidates
+        let candidates = mounts::own()?.into_iter().filter(|mount| mount.fs_type == "cgroup2");
+        let (whole, parts): (Vec<Mount>, _) = candidates.partition(|mount| mount.root == Path::new("/"));
+        whole
             .into_iter()
+            .chain(parts)
             // Another mount may lie on top of it.
             .find(|mount| id_of_path(&mount.mount_point).is_ok())
             .map(|mount| Self { mount })
@@ -225,13 +225,17 @@ pub fn parse_memberships(text: &[u8]) -> Vec<Membership> {
         .collect()
 }
 
-/// The cgroups of a process, in all hierarchies.
+/// The cgroups of a process, in all hierarchies: that of v2 first.
 ///
 /// # Errors
 /// `NotFound`: no such process.
 pub fn memberships(pid: u32) -> Result<Vec<Membership>> {
     match read_bounded(&proc_path(pid, "cgroup"), 1 << 20) {
-        Ok(text) => Ok(parse_memberships(&text)),
+        Ok(text) => {
+            let mut found = parse_memberships(&text);
+            found.sort_by_cached_key(|membership| u64::from(membership.hierarchy));
+            Ok(found)
+        }
         Err(_) if !process::exists(pid) => Err(Error::not_found(format!("no process {pid}"))),
         Err(error) => Err(error.context(format!("cgroup of process {pid}"))),
     }

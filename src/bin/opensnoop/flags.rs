@@ -59,7 +59,7 @@ const TABLE_SIZE: usize = 24 * 8;
 /// The number of rules, and the table.
 pub(crate) fn rules(wanted: &[FlagRule]) -> (u32, Vec<u8>) {
     let mut unique: Vec<FlagRule> = wanted.to_vec();
-    unique.sort_by_key(|rule| (rule.mask, rule.bits));
+    unique.sort_unstable_by_key(|rule| (rule.mask, rule.bits));
     unique.dedup_by_key(|rule| (rule.mask, rule.bits));
     let mut table: Vec<u8> =
         unique.iter().flat_map(|rule| [rule.mask, rule.bits]).flat_map(u32::to_ne_bytes).collect();

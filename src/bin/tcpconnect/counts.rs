@@ -2,6 +2,8 @@
 //!
 //! In: the entries of the map `counts` of `bpf-src/tcpconnect.bpf.c`. Out: BCC's table, or JSON lines.
 
+use std::cmp::Ordering;
+
 use loader::Result;
 use loader::map::Entry;
 use loader::spec::ObjectSpec;
@@ -70,6 +72,14 @@ impl Count {
             remote_port: key.remote_port,
         })
     }
+
+    /// IPv4 first, the most frequent first, and the same order each time.
+    #[inline(never)]
+    fn order(&self, other: &Self) -> Ordering {
+        let key =
+            |c: &Self| (c.version, u64::MAX - c.connects, c.remote, c.remote_port, c.local, c.local_port);
+        key(self).cmp(&key(other))
+    }
 }
 
 /// Widths of BCC's table.
@@ -89,14 +99,9 @@ fn push_header(tool: &Tool, out: &mut Vec<u8>) {
     line.end();
 }
 
-/// IPv4 first, the most frequent first, and the same order each time.
 fn push_rows(tool: &Tool, entries: Vec<Entry>, out: &mut Vec<u8>) {
     let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
-    counts.sort_by(|a, b| {
-        let order =
-            |c: &Count| (c.version, u64::MAX - c.connects, c.remote, c.remote_port, c.local, c.local_port);
-        order(a).cmp(&order(b))
-    });
+    counts.sort_unstable_by(Count::order);
     for count in &counts {
         if tool.common.json { push_json(tool, count, out) } else { push_row(tool, count, out) }
     }
