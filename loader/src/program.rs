@@ -9,7 +9,9 @@ mod existing;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use crate::attach::usdt;
 use crate::error::{Error, Result};
 use crate::insn::Insn;
 use crate::kernel::privilege::{self, Need};
@@ -80,6 +82,8 @@ pub struct Program {
     fd: OwnedFd,
     name: String,
     kind: ProgramKind,
+    /// Where a program on a static probe finds its arguments.
+    usdt: Option<Arc<usdt::Tables>>,
 }
 
 impl AsFd for Program {
@@ -119,7 +123,7 @@ impl Program {
                 bpf::prog_load(numbers, buffers)
             })
         };
-        let loaded = |fd| Self { fd, name: config.name.to_owned(), kind: config.kind.clone() };
+        let loaded = |fd| Self { fd, name: config.name.to_owned(), kind: config.kind.clone(), usdt: None };
         let mut numbers = numbers(config);
         let mut result = attempt(numbers, &mut []);
         if matches!(result, Err(SysError { errno: libc::EPERM, .. })) && privilege::raise_memlock() {
@@ -143,6 +147,14 @@ impl Program {
             Ok(fd) => Ok(loaded(fd)),
             Err(_) => Err(rejected(first, &log, config.kind)),
         }
+    }
+
+    pub(crate) fn with_usdt_tables(self, tables: Arc<usdt::Tables>) -> Self {
+        Self { usdt: Some(tables), ..self }
+    }
+
+    pub(crate) fn usdt_tables(&self) -> Option<&usdt::Tables> {
+        self.usdt.as_deref()
     }
 
     /// The program's name in the object.

@@ -26,9 +26,9 @@ pub mod target;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::attach::Link;
-
+use crate::attach::{Link, usdt};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
 use crate::kernel::token;
@@ -80,6 +80,8 @@ pub struct Object {
     types: KernelTypes,
     externs: Externs,
     token: Option<OwnedFd>,
+    /// Where programs on static probes find their arguments; once one is loaded.
+    usdt: Option<Arc<usdt::Tables>>,
 }
 
 impl Object {
@@ -106,7 +108,7 @@ impl Object {
             Some((_, error)) if !options.skip_failed_maps => return Err(error),
             first => failed_maps.extend(first),
         }
-        Ok(Self { spec, maps, failed_maps, btf, types, externs, token })
+        Ok(Self { spec, maps, failed_maps, btf, types, externs, token, usdt: None })
     }
 
     /// Links, relocates and loads the program `name`, and puts it into the program arrays that declare it.
@@ -159,7 +161,20 @@ impl Object {
             token: self.token.as_ref().map(AsFd::as_fd),
         })?;
         self.after_load(index, &program)?;
-        Ok(program)
+        match program.kind().target {
+            Target::Usdt { .. } => self.with_usdt_tables(program),
+            _ => Ok(program),
+        }
+    }
+
+    fn with_usdt_tables(&mut self, program: Program) -> Result<Program> {
+        if self.usdt.is_none() {
+            self.usdt = usdt::Tables::of(&self.spec, &self.maps)?.map(Arc::new);
+        }
+        Ok(match &self.usdt {
+            Some(tables) => program.with_usdt_tables(Arc::clone(tables)),
+            None => program,
+        })
     }
 
     /// Other tools find a program's constants by the program; program arrays get their entries.
