@@ -258,10 +258,13 @@ pub fn user(text: &str) -> Result<u32, String> {
             uid => Ok(uid),
         };
     }
-    match nix::unistd::User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
+    match nsmap::account::user_id(text) {
+        Ok(Some(uid)) => Ok(uid),
         Ok(None) => Err(format!("no user `{text}` on this host")),
-        Err(errno) => Err(format!("look up user `{text}`: {}", loader::errno_text(errno as i32))),
+        Err(error) => {
+            let reason = error.raw_os_error().map_or_else(|| error.to_string(), loader::errno_text);
+            Err(format!("look up user `{text}`: {reason}"))
+        }
     }
 }
 
