@@ -27,7 +27,7 @@ cargo_tests() {
     environment=$(cargo_environment "$1") || return 1
     mapfile -t variables <<< "$environment"
     env "${variables[@]}" CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
-        cargo build --workspace --bins --tests --locked --target "$(triple_of "$1")" \
+        cargo build --workspace --bins --tests --example bpfobj --locked --target "$(triple_of "$1")" \
         --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics
 }
 
