@@ -20,7 +20,7 @@ BINARIES := nsmap $(TRACERS)
 # The one place that knows it; $(1) is the binary, $(2) is man, bash, zsh or fish.
 generate = '$(TARGET)/release/$(1)' $(if $(filter nsmap,$(1)),generate $(if $(filter-out man,$(2)),completions),--generate) $(2)
 
-.PHONY: help setup build demo test test-kernels test-kernels-cross bench lint install uninstall static dist clean
+.PHONY: help setup build demo test test-kernels test-kernels-cross test-peers bench lint install uninstall static dist clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -54,7 +54,12 @@ test-kernels-cross:  ## the same on arm64 and big-endian s390x, one at a time
 	@BOOT_LIMIT=$${BOOT_LIMIT:-120} TEST_LIMIT=$${TEST_LIMIT:-900} GUEST_LIMIT=$${GUEST_LIMIT:-3600} \
 	  tests/kernels/run -j 1 --arch arm64,s390x $(KERNELS)
 
+test-peers:  ## compare with BCC's and libbpf-tools' tools in a VM, where they run: rows, start, memory
+	@.ci/setup build kernels
+	@tests/kernels/peers
+
 bench: build  ## measure side by side with the tools a user would have instead
+	@.ci/setup bench || echo 'bench: a peer that is not here is a row that says so'
 	@BIN_DIR='$(abspath $(TARGET)/release)' tests/bench/run
 
 lint:  ## formatting and lints: Rust, C, shell
@@ -62,7 +67,7 @@ lint:  ## formatting and lints: Rust, C, shell
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	find bpf-src -name '*.[ch]' -exec clang-format --dry-run -Werror {} +
-	shellcheck -x .ci/run .ci/setup .ci/dist tests/kernels/run tests/kernels/guest/init tests/kernels/guest/run $(wildcard tests/*.sh tests/bench/run)
+	shellcheck -x .ci/run .ci/setup .ci/dist tests/kernels/run tests/kernels/peers $(wildcard tests/kernels/guest/*) $(wildcard tests/*.sh tests/bench/run)
 
 # No dependency on build: `sudo make install` must not run cargo as root. A page or completion that comes out empty fails.
 install:  ## install binaries, man pages and completions: PREFIX=/usr/local DESTDIR=

@@ -17,7 +17,8 @@
  *
  * Misses
  *   all hooks       connects that began before the tool; the own port with --immediate, as the kernel
- *                   chooses it later; with --immediate or --count, failures before the first packet
+ *                   chooses it later; with --immediate or --count, failures before the first packet;
+ *                   paths that the kernel adds to a multipath connection
  *   of failures before the first packet:
  *     all hooks     calls that seccomp or a tracer stops
  *     fexit, kretprobe    what is refused above TCP: bad addresses and descriptors, and what security
@@ -414,7 +415,7 @@ OUT_OF_LINE void follow_state(const u64 *ctx)
 	u32 new_state = (u32)ctx[2];
 
 	if (new_state == STATE_SYN_SENT) {
-		if (is_tcp(sk))
+		if (is_tcp(sk) && !is_added_path(sk))
 			begin_connect(sk);
 	} else if (old_state == STATE_SYN_SENT || old_state == STATE_SYN_RECV) {
 		/* SYN_RECV: two ends that connect to each other at a time; the outcome is still to come. */

@@ -16,7 +16,8 @@
  * The close is when the connection is gone, which may be after the close(2) of a process.
  *
  * Misses
- *   all hooks       connects that fail (see tcpconnect); connections that no process accepts
+ *   all hooks       connects that fail (see tcpconnect); connections that no process accepts; paths that
+ *                   the kernel adds to a multipath connection (bytes are those of the first path)
  *   of accepts, and then also of whose connection it was:
  *     fexit         those that were waiting at the start (the hook fentry sees them)
  *     kretprobe     the same; those beyond the number of waiting ones that the kernel follows
@@ -98,7 +99,9 @@ ALWAYS_INLINE void begin_connect(struct sock *sk)
 {
 	struct owner owner = {};
 
-	take_owner(&owner, OWNER_CONNECTED);
+	/* Kept without an owner it is known not to be older, and nobody's. */
+	if (!is_added_path(sk))
+		take_owner(&owner, OWNER_CONNECTED);
 	keep_or_count(sk, &owner);
 }
 

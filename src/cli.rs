@@ -173,12 +173,22 @@ pub fn command<T: Tracer>() -> clap::Command {
     command
 }
 
-/// The field table as help text.
+/// The field table as help text, in lines that clap leaves as they are.
 fn fields<T: Tracer>() -> String {
+    const WIDTH: usize = 98;
+    const INDENT: usize = 30;
     let mut text = String::new();
     for field in T::fields() {
         let column = field.column.as_ref().map_or("", |column| column.header);
-        let _ = writeln!(text, "  {:<16} {:<10} {}", field.key, column, field.help);
+        let mut line = format!("  {:<16} {:<10}", field.key, column);
+        for word in field.help.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WIDTH {
+                let _ = writeln!(text, "{line}");
+                line = " ".repeat(INDENT - 1);
+            }
+            let _ = write!(line, " {word}");
+        }
+        let _ = writeln!(text, "{line}");
     }
     text
 }
@@ -248,10 +258,13 @@ pub fn user(text: &str) -> Result<u32, String> {
             uid => Ok(uid),
         };
     }
-    match nix::unistd::User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
+    match nsmap::account::user_id(text) {
+        Ok(Some(uid)) => Ok(uid),
         Ok(None) => Err(format!("no user `{text}` on this host")),
-        Err(errno) => Err(format!("look up user `{text}`: {}", loader::errno_text(errno as i32))),
+        Err(error) => {
+            let reason = error.raw_os_error().map_or_else(|| error.to_string(), loader::errno_text);
+            Err(format!("look up user `{text}`: {reason}"))
+        }
     }
 }
 

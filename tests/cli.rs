@@ -70,6 +70,20 @@ fn what_a_tracer_misses_is_in_its_help_as_at_the_top_of_its_program_file() {
 }
 
 #[test]
+fn the_table_of_fields_keeps_its_columns() {
+    for name in ["execsnoop", "opensnoop", "tcpconnect", "tcpaccept", "tcptracer"] {
+        let help = run(&mut command(name, &["--help"])).ok().to_owned();
+        let (_, fields) = help.split_once("\nFields (JSON key, column):\n").unwrap();
+        let fields: Vec<&str> = fields.split("\n\n").next().unwrap().lines().collect();
+        for line in &fields {
+            let text = &line[30..];
+            assert!(text.starts_with(|c: char| c != ' ') && text.len() <= 68, "{name}: {line}");
+        }
+        assert!(fields.len() > 15, "{name}");
+    }
+}
+
+#[test]
 fn each_sub_command_of_nsmap_has_help() {
     let help = run(&mut command("nsmap", &["--help"])).ok().to_owned();
     let listed = help.split_once("Commands:\n").unwrap().1.split("\n\n").next().unwrap();

@@ -24,7 +24,10 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use common::skip::{Skip, or_skip, skip};
-use tcp::{BlackHole, Scene, close, closed_port, ip, listen, loopback, mapped, pair, transfer, values};
+use tcp::{
+    BlackHole, Scene, close, closed_port, ip, listen, loopback, mapped, pair, pair_with_two_paths, transfer,
+    values,
+};
 
 /// Other processes of these tests: see `common/role.rs`.
 #[test]
@@ -331,6 +334,25 @@ fn a_multipath_connection_is_one_connection() {
     let events = scene.events(tracer);
     assert_eq!(counts(&events), [1, 1, 2], "{events:#?}");
     assert!(events.iter().all(|event| event["pid"] == id()), "{events:#?}");
+}
+
+#[test]
+fn paths_that_the_kernel_adds_to_a_multipath_connection_are_no_connections() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    let tracer = scene.start_json([""; 0]);
+    let (client, server) = or_skip!(pair_with_two_paths());
+    let (own, port) = (port_of(&client), port_of(&server));
+    drop(client);
+    drop(server);
+    for port in [own, port] {
+        let key = format!("\"local_port\":{port},");
+        tracer.wait_line("close", |line| line.contains("\"close\"") && line.contains(&key));
+    }
+    let events = scene.events(tracer);
+    assert_eq!(counts(&events), [1, 1, 2], "{events:#?}");
+    for (kind, port) in [("connect", own), ("accept", port), ("close", own), ("close", port)] {
+        assert_eq!(of(&events, kind, port)["pid"], id());
+    }
 }
 
 #[test]

@@ -146,33 +146,19 @@ ALWAYS_INLINE u32 args_start(struct exec_scratch *buffer)
 	return start < FILENAME_SIZE + EXE_SIZE ? start : FILENAME_SIZE + EXE_SIZE;
 }
 
-/* Appends one component; false if there is no room. */
-ALWAYS_INLINE bool append_component(struct exec_event *event, const u8 *name)
-{
-	u32 start = exe_start(event);
-	u32 length = in_memory(event->exe_len);
-	long size;
-
-	if (length > EXE_SIZE - COMPONENT_SIZE)
-		return false;
-	size = bpf_probe_read_kernel_str(event->data + start + length, COMPONENT_SIZE, name);
-	if (size <= 0)
-		return false;
-	in_memory(event->exe_len) = length + (u32)size;
-	return true;
-}
-
 /* One step of the walk from the executable to the root. */
 VERIFIED_ALONE int append_step(u32 slot, u32 first)
 {
 	struct exec_scratch *buffer = this_cpu_scratch(slot);
+	struct exec_event *event;
 	const u8 *name;
 
 	if (!buffer)
 		return STEP_FAULT;
 	if (!walk_up(&buffer->walk, &name, first))
 		return STEP_END;
-	if (name && !append_component(&buffer->event, name))
+	event = &buffer->event;
+	if (name && !append_component(event->data + exe_start(event), &event->exe_len, EXE_SIZE, name))
 		return STEP_CUT;
 	return STEP_MORE;
 }

@@ -87,8 +87,18 @@ struct tcp_sock {
 	u64 bytes_retrans;
 };
 
+struct inet_connection_sock {
+	void *icsk_ulp_data; /* of the protocol above TCP, as it likes */
+};
+
 struct mptcp_sock {
 	struct sock *first; /* the TCP connection that it began with */
+};
+
+/* One path of a multipath connection: that is its icsk_ulp_data (5.6). */
+struct mptcp_subflow_context {
+	struct sock *tcp_sock; /* the path */
+	struct sock *conn; /* the connection */
 };
 
 struct socket {

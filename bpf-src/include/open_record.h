@@ -287,32 +287,18 @@ ALWAYS_INLINE u32 base_start(struct open_event *event)
 	return start < NAME_READ ? start : NAME_READ - 1;
 }
 
-/* Appends one component; false if there is no room. */
-ALWAYS_INLINE bool append_component(struct open_event *event, const u8 *name)
-{
-	u32 start = base_start(event);
-	u32 length = in_memory(event->base_len);
-	long size;
-
-	if (length > BASE_SIZE - COMPONENT_SIZE)
-		return false;
-	size = bpf_probe_read_kernel_str(event->data + start + length, COMPONENT_SIZE, name);
-	if (size <= 0)
-		return false;
-	in_memory(event->base_len) = length + (u32)size;
-	return true;
-}
-
 VERIFIED_ALONE int append_step(u32 slot, u32 first)
 {
 	struct open_scratch *buffer = scratch_of(slot);
+	struct open_event *event;
 	const u8 *name;
 
 	if (!buffer)
 		return STEP_FAULT;
 	if (!walk_up(&buffer->walk, &name, first))
 		return STEP_END;
-	if (name && !append_component(&buffer->event, name))
+	event = &buffer->event;
+	if (name && !append_component(event->data + base_start(event), &event->base_len, BASE_SIZE, name))
 		return STEP_CUT;
 	return STEP_MORE;
 }

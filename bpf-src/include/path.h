@@ -78,6 +78,21 @@ ALWAYS_INLINE bool walk_up(struct path_walk *walk, const u8 **name, bool first)
 	return true;
 }
 
+/* Appends a component to an area of `size` bytes, of which `length` are used; false if there is no room. */
+ALWAYS_INLINE bool append_component(u8 *area, u32 *length, u32 size, const u8 *name)
+{
+	u32 used = in_memory(*length);
+	long read;
+
+	if (used > size - COMPONENT_SIZE)
+		return false;
+	read = bpf_probe_read_kernel_str(area + used, COMPONENT_SIZE, name);
+	if (read <= 0)
+		return false;
+	in_memory(*length) = used + (u32)read;
+	return true;
+}
+
 enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
 
 /* One step of a walk to the root, in the buffer of this slot; `first` for the first. Each record header has its own. */

@@ -165,6 +165,22 @@ ALWAYS_INLINE struct sock *tcp_under(struct sock *sk)
 	return sk && is_tcp(sk) ? sk : NULL;
 }
 
+/*
+ * A path that the kernel adds to a multipath connection by itself, in a task of its own. Nobody has connected or accepted
+ * it: the first path stands for the connection.
+ */
+ALWAYS_INLINE bool is_added_path(struct sock *sk)
+{
+	struct mptcp_subflow_context *path;
+
+	if (!core_field_exists(struct mptcp_subflow_context, conn))
+		return false;
+	path = core_get((struct inet_connection_sock *)sk, icsk_ulp_data);
+	/* What another protocol keeps there does not point back. */
+	return path && core_get(path, tcp_sock) == sk &&
+	       core_get((struct mptcp_sock *)core_get(path, conn), first) != sk;
+}
+
 /* The socket behind a descriptor of the current task; NULL if that is no socket. */
 ALWAYS_INLINE struct socket *socket_of(u32 fd)
 {

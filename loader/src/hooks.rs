@@ -86,8 +86,7 @@ fn attach_way(
     let mut attached =
         Attached { name: way.name.to_owned(), programs: Vec::new(), links: Vec::new(), refused: Vec::new() };
     for name in way.programs {
-        let found = object.spec().programs.iter().find(|program| program.name == *name);
-        found.map_or(Ok(()), |program| attach::possible(&program.kind.target))?;
+        possible(object, name)?;
     }
     // Load everything first: a program that does not load costs less to undo than one that is attached.
     for name in way.programs {
@@ -97,7 +96,8 @@ fn attach_way(
         attached.links.push(attach(program)?);
     }
     for name in way.optional {
-        match object.load_program(name).and_then(|program| Ok((attach(&program)?, program))) {
+        let loaded = possible(object, name).and_then(|()| object.load_program(name));
+        match loaded.and_then(|program| Ok((attach(&program)?, program))) {
             Ok((link, program)) => {
                 attached.links.push(link);
                 attached.programs.push(program);
@@ -106,6 +106,13 @@ fn attach_way(
         }
     }
     Ok(attached)
+}
+
+/// Whether it is worth while to load the program `name`: loading takes a hundred times as long as to ask.
+fn possible(object: &mut Object, name: &str) -> Result<()> {
+    let found = object.spec().program(name);
+    found.map_or(Ok(()), |program| attach::possible(&program.kind.target))?;
+    object.may_trace(name)
 }
 
 fn all_refused(mut refused: Vec<Refusal>) -> Error {

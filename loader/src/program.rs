@@ -9,7 +9,9 @@ mod existing;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use crate::attach::usdt;
 use crate::error::{Error, Result};
 use crate::insn::Insn;
 use crate::kernel::privilege::{self, Need};
@@ -80,6 +82,8 @@ pub struct Program {
     fd: OwnedFd,
     name: String,
     kind: ProgramKind,
+    /// Where a program on a static probe finds its arguments.
+    usdt: Option<Arc<usdt::Tables>>,
 }
 
 impl AsFd for Program {
@@ -101,36 +105,16 @@ impl Program {
     /// `Verifier` with the log; `Permission`, naming what is missing; `Limit` when it is too large; the errno
     /// otherwise.
     pub fn load(config: &ProgramConfig<'_>) -> Result<Self> {
-        let insns: Vec<u8> = config.insns.iter().flat_map(|insn| insn.encode(Endian::NATIVE)).collect();
-        let license = CString::new(config.license).map_err(|_| Error::invalid("licence with a NUL byte"))?;
-        let modules: Vec<i32> =
-            std::iter::once(0).chain(config.modules.iter().map(AsRawFd::as_raw_fd)).collect();
-        let fd_array = if config.modules.is_empty() { &[][..] } else { &modules };
-        let attempt = |numbers: attr::ProgLoad, log: &mut [u8]| {
-            retry_again(|| {
-                let buffers = ProgLoadBuffers {
-                    insns: &insns,
-                    license: &license,
-                    func_info: config.debug_info.map_or(&[], |info| info.func_info),
-                    line_info: config.debug_info.map_or(&[], |info| info.line_info),
-                    fd_array,
-                    log: &mut *log,
-                };
-                bpf::prog_load(numbers, buffers)
-            })
-        };
-        let loaded = |fd| Self { fd, name: config.name.to_owned(), kind: config.kind.clone() };
+        let request = Request::new(config)?;
+        let loaded = |fd| Self { fd, name: config.name.to_owned(), kind: config.kind.clone(), usdt: None };
         let mut numbers = numbers(config);
-        let mut result = attempt(numbers, &mut []);
-        if matches!(result, Err(SysError { errno: libc::EPERM, .. })) && privilege::raise_memlock() {
-            result = attempt(numbers, &mut []);
-        }
+        let mut result = request.send_permitted(numbers);
         // A kernel that does not know the attach type yet loads the program just as well without it.
         if matches!(result, Err(SysError { errno: libc::EINVAL | libc::E2BIG, .. }))
             && config.kind.attach_type_optional
         {
             let without = attr::ProgLoad { expected_attach_type: 0, ..numbers };
-            result = attempt(without, &mut []).or(result);
+            result = request.send(without, &mut []).or(result);
         }
         let first = match result {
             Ok(fd) => return Ok(loaded(fd)),
@@ -139,10 +123,29 @@ impl Program {
         // Zeroed memory of this size is mapped, not touched: it costs what the log really needs.
         let mut log = vec![0; LOG_SIZE];
         numbers.log_level = 1;
-        match attempt(numbers, &mut log) {
+        match request.send(numbers, &mut log) {
             Ok(fd) => Ok(loaded(fd)),
             Err(_) => Err(rejected(first, &log, config.kind)),
         }
+    }
+
+    /// Asks whether a program like this is refused whatever is in it, without a log, which would stay empty.
+    ///
+    /// # Errors
+    /// `Permission`; all else is for [`Program::load`] to tell.
+    pub(crate) fn permitted(config: &ProgramConfig<'_>) -> Result<()> {
+        match Request::new(config)?.send_permitted(numbers(config)) {
+            Err(error) if error.errno == libc::EPERM => Err(privilege::explain(error.into(), Need::Tracing)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn with_usdt_tables(self, tables: Arc<usdt::Tables>) -> Self {
+        Self { usdt: Some(tables), ..self }
+    }
+
+    pub(crate) fn usdt_tables(&self) -> Option<&usdt::Tables> {
+        self.usdt.as_deref()
     }
 
     /// The program's name in the object.
@@ -251,6 +254,50 @@ fn late_attach_type(kind: &ProgramKind) -> Option<(&'static str, &'static str)> 
 
 fn flag(on: bool, bit: u32) -> u32 {
     if on { bit } else { 0 }
+}
+
+/// All that goes with the numbers of `BPF_PROG_LOAD`.
+struct Request<'a> {
+    insns: Vec<u8>,
+    license: CString,
+    debug_info: Option<ProgramBtf<'a>>,
+    /// As instructions count them; empty if there are none.
+    modules: Vec<i32>,
+}
+
+impl<'a> Request<'a> {
+    fn new(config: &ProgramConfig<'a>) -> Result<Self> {
+        let license = CString::new(config.license).map_err(|_| Error::invalid("licence with a NUL byte"))?;
+        let modules = config.modules.iter().map(AsRawFd::as_raw_fd);
+        let modules =
+            if config.modules.is_empty() { Vec::new() } else { std::iter::once(0).chain(modules).collect() };
+        let insns = config.insns.iter().flat_map(|insn| insn.encode(Endian::NATIVE)).collect();
+        Ok(Self { insns, license, debug_info: config.debug_info, modules })
+    }
+
+    fn send(&self, numbers: attr::ProgLoad, log: &mut [u8]) -> Result<OwnedFd, SysError> {
+        retry_again(|| {
+            let buffers = ProgLoadBuffers {
+                insns: &self.insns,
+                license: &self.license,
+                func_info: self.debug_info.map_or(&[], |info| info.func_info),
+                line_info: self.debug_info.map_or(&[], |info| info.line_info),
+                fd_array: &self.modules,
+                log: &mut *log,
+            };
+            bpf::prog_load(numbers, buffers)
+        })
+    }
+
+    /// Without a log; once more with the limit on locked memory raised, if that may be what forbids it.
+    fn send_permitted(&self, numbers: attr::ProgLoad) -> Result<OwnedFd, SysError> {
+        match self.send(numbers, &mut []) {
+            Err(SysError { errno: libc::EPERM, .. }) if privilege::raise_memlock() => {
+                self.send(numbers, &mut [])
+            }
+            result => result,
+        }
+    }
 }
 
 fn retry_again(mut call: impl FnMut() -> Result<OwnedFd, SysError>) -> Result<OwnedFd, SysError> {

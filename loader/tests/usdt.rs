@@ -11,10 +11,11 @@ use std::process::Command;
 
 use common::clang::compile;
 use common::kernel::{NotRun, may_use_bpf, not_run};
-use loader::attach::attach;
 use loader::attach::usdt::{self, Place};
+use loader::attach::{AttachOptions, Link, attach, attach_with};
 use loader::load::{LoadOptions, Object};
 use loader::plan::{PlannedHook, plan};
+use loader::program::Program;
 use loader::section::Target;
 use loader::spec::ObjectSpec;
 use loader::{Endian, ErrorKind};
@@ -33,10 +34,19 @@ fn bytes(words: &[(u64, usize)]) -> Vec<u8> {
 
 /// A note; `moved` is what a later tool has added to all addresses since.
 fn note(provider: &str, name: &str, location: u64, semaphore: u64, moved: u64) -> Vec<u8> {
+    note_with((provider, name, "-4@%edi 8@8(%rsp)"), location, semaphore, moved)
+}
+
+fn note_with(
+    (provider, name, arguments): (&str, &str, &str),
+    location: u64,
+    semaphore: u64,
+    moved: u64,
+) -> Vec<u8> {
     let [location, semaphore] =
         [location, semaphore].map(|address| if address == 0 { 0 } else { address - moved });
     let mut descriptor = bytes(&[(location, 8), (BASE_ADDRESS - moved, 8), (semaphore, 8)]);
-    descriptor.extend(format!("{provider}\0{name}\0-4@%edi 8@8(%rsp)\0").bytes());
+    descriptor.extend(format!("{provider}\0{name}\0{arguments}\0").bytes());
     let mut note = bytes(&[(8, 4), (descriptor.len() as u64, 4), (3, 4)]);
     note.extend(b"stapsdt\0");
     note.extend(&descriptor);
@@ -57,6 +67,31 @@ fn notes(moved: u64) -> Vec<u8> {
 
 /// An x86-64 program that goes through the probes and exits with the value of the semaphore.
 fn binary(notes: &[u8]) -> Vec<u8> {
+    let mut code = vec![0x90, 0x90, 0x90]; // three nops: the probes
+    code.extend([0x0f, 0xb7, 0x3c, 0x25]); // movzwl SEMAPHORE, %edi
+    code.extend(bytes(&[(DATA_ADDRESS + 6, 4)]));
+    code.extend([0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit(edi)
+    binary_of(&code, notes)
+}
+
+/// An x86-64 program that has its arguments in places of every kind when it comes to the nop at `ARGUMENTS_AT`.
+fn binary_with_arguments(notes: &[u8]) -> Vec<u8> {
+    let mut code = vec![0xbf, 0xf9, 0xff, 0xff, 0xff, 0xbb]; // mov $-7, %edi; mov MEMORY, %ebx
+    code.extend(bytes(&[(DATA_ADDRESS + 16, 4)]));
+    code.extend([0x8b, 0x03]); // mov (%rbx), %eax: the program cannot wait for a page to be read
+    code.extend([0xb9, 3, 0, 0, 0, 0x90]); // mov $3, %ecx; nop
+    code.extend([0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit(0)
+    let mut binary = binary_of(&code, notes);
+    let memory = usize::try_from(DATA + 16).unwrap();
+    for (byte, number) in binary.iter_mut().skip(memory).zip(0x80..0x90) {
+        *byte = number;
+    }
+    binary
+}
+
+const ARGUMENTS_AT: u64 = CODE_ADDRESS + CODE + 17;
+
+fn binary_of(code: &[u8], notes: &[u8]) -> Vec<u8> {
     const NAMES: &[u8] = b"\0.note.stapsdt\0.stapsdt.base\0.shstrtab\0";
     let (notes_at, names_at, headers_at) = (DATA + 0x100, DATA + 0x800, DATA + 0x900);
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
@@ -68,10 +103,7 @@ fn binary(notes: &[u8]) -> Vec<u8> {
         file.extend(bytes(&[(size, 8), (size, 8), (0x1000, 8)]));
     }
     file.resize(usize::try_from(CODE).unwrap(), 0);
-    file.extend([0x90, 0x90, 0x90]); // three nops: the probes
-    file.extend([0x0f, 0xb7, 0x3c, 0x25]); // movzwl SEMAPHORE, %edi
-    file.extend(bytes(&[(DATA_ADDRESS + 6, 4)]));
-    file.extend([0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit(edi)
+    file.extend(code);
     file.resize(usize::try_from(notes_at).unwrap(), 0);
     file.extend(notes);
     file.resize(usize::try_from(names_at).unwrap(), 0);
@@ -91,7 +123,8 @@ fn binary(notes: &[u8]) -> Vec<u8> {
 }
 
 fn place(offset: u64, semaphore: Option<u64>) -> Place {
-    Place { offset, semaphore, arguments: "-4@%edi 8@8(%rsp)".to_owned() }
+    let address = Some(offset + CODE_ADDRESS);
+    Place { offset, semaphore, address, arguments: "-4@%edi 8@8(%rsp)".to_owned() }
 }
 
 #[test]
@@ -127,30 +160,32 @@ fn damaged_notes_are_errors_and_never_read_outside() {
 
 /// The object with its program on the probe `name` of the binary at `path`.
 fn spec(path: &Path, name: &str) -> Option<ObjectSpec> {
+    spec_of("attach", "by_usdt", path, name)
+}
+
+fn spec_of(object: &str, program: &str, path: &Path, name: &str) -> Option<ObjectSpec> {
     may_use_bpf().ok()?;
-    let mut spec = ObjectSpec::parse(&compile("attach", Endian::NATIVE).ok()?).unwrap();
+    let mut spec = ObjectSpec::parse(&compile(object, Endian::NATIVE).ok()?).unwrap();
     let (path, provider, name) = (path.display().to_string(), "ours".to_owned(), name.to_owned());
-    spec.program_mut("by_usdt").unwrap().kind.target = Target::Usdt { path, provider, name };
+    spec.program_mut(program).unwrap().kind.target = Target::Usdt { path, provider, name };
     Some(spec)
+}
+
+fn write_program(path: &Path, binary: &[u8]) {
+    std::fs::write(path, binary).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
 fn a_probe_is_seen_at_every_place_and_its_semaphore_says_that_somebody_listens() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("probed");
-    std::fs::write(&path, binary(&notes(0))).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, &binary(&notes(0)));
     let Some(spec) = spec(&path, "twice") else { return };
     let run = || Command::new(&path).status().unwrap().code();
     let mut object = Object::create(spec, LoadOptions::default()).unwrap();
     let program = object.load_program("by_usdt").unwrap();
-    let link = match attach(&program) {
-        Ok(link) => link,
-        Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => {
-            return not_run(&NotRun::KernelLacks("uprobes"));
-        }
-        Err(error) => panic!("{error:#}"),
-    };
+    let Some(link) = try_attach(&program, 0) else { return };
     assert!(link.as_link().is_none(), "two links are not one");
     let listened = if cfg!(target_arch = "x86_64") { run() } else { Some(2) };
     let hits = object.global("hits").unwrap();
@@ -178,4 +213,79 @@ fn a_missing_probe_is_named_and_a_plan_shows_where_one_is() {
     let error = hook(spec(&path, "none").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().ends_with("/probed` has no probe `ours:none`"), "{error}");
+}
+
+/// Attaches, or says aloud that it cannot be done here.
+fn try_attach(program: &Program, cookie: u64) -> Option<Link> {
+    match attach_with(program, AttachOptions { cookie }) {
+        Ok(link) => Some(link),
+        Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => {
+            not_run(&NotRun::KernelLacks("uprobes"));
+            None
+        }
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+fn number(object: &Object, name: &str) -> u64 {
+    u64::from_ne_bytes(object.global(name).unwrap().try_into().unwrap())
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn arguments_reach_the_program_from_registers_memory_and_the_note_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("probed");
+    let arguments = "-4@%edi 8@$12 -2@2(%rbx) 1@-8(%rbx,%rcx,4) 4@%ecx";
+    write_program(&path, &binary_with_arguments(&note_with(("ours", "full", arguments), ARGUMENTS_AT, 0, 0)));
+    let Some(spec) = spec_of("usdt", "take", &path, "full") else { return };
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let program = object.load_program("take").unwrap();
+    let Some(link) = try_attach(&program, 5) else { return };
+    assert!(Command::new(&path).status().unwrap().success());
+    link.detach();
+    let counted = ["hits", "cookies", "argument_count"].map(|name| number(&object, name));
+    assert_eq!(counted, [1, 5, 5]);
+    let read = object.global("arguments").unwrap();
+    let read: Vec<u64> =
+        read.chunks_exact(8).take(5).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+    assert_eq!(read, [(-7_i64).cast_unsigned(), 12, 0xffff_ffff_ffff_8382, 0x84, 3]);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_table_of_arguments_is_shared_and_says_when_it_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("probed");
+    write_program(&path, &binary(&notes(0)));
+    let Some(spec) = spec_of("usdt", "take", &path, "plain") else { return };
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let program = object.load_program("take").unwrap();
+    // The object's table has three entries.
+    for cookie in [1, 2, 3, 1, 2, 3] {
+        let Some(link) = try_attach(&program, cookie) else { return };
+        link.detach();
+    }
+    let error = attach_with(&program, AttachOptions { cookie: 4 }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(
+        error.to_string().ends_with("map `__bpf_usdt_specs` is full: its 3 entries are in use"),
+        "{error}"
+    );
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn arguments_that_no_program_can_read_are_refused_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("probed");
+    let probe = ("ours", "floating", "8@%rdi 8f@%xmm0");
+    write_program(&path, &binary_with_arguments(&note_with(probe, ARGUMENTS_AT, 0, 0)));
+    let Some(spec) = spec_of("usdt", "take", &path, "floating") else { return };
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let error = attach(&object.load_program("take").unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidObject);
+    let expected =
+        "attach program `take`: argument 2 of the probe, `8f@%xmm0`: floating-point arguments cannot be read";
+    assert_eq!(error.to_string(), expected);
 }

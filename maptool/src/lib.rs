@@ -13,6 +13,7 @@
 //! Two ways lead through this crate: from a path or pid to a number ([`identity`]) into a [`set`], and from a
 //! number back to something a person knows ([`identity`], [`container`]). Nothing here prints.
 
+pub mod account;
 pub mod bpffs;
 mod btf;
 pub mod container;

@@ -45,7 +45,9 @@ pub(crate) type Round = Result<Found, String>;
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     Opens,
-    /// The same while threads come and go, each few opens by another of them.
+    /// So many of them a second.
+    OpensAt(usize),
+    /// The same while threads come and go, each open by another of them.
     OpensOfThreads,
     /// The same, but all opens by one thread.
     OpensBesideThreads,
@@ -58,6 +60,7 @@ impl Work {
     fn run(self, bench: &Bench) -> Took {
         match self {
             Self::Opens => bench.files.open_all(),
+            Self::OpensAt(rate) => bench.files.open_at(rate),
             Self::OpensOfThreads => bench.files.open_among_threads(true),
             Self::OpensBesideThreads => bench.files.open_among_threads(false),
             Self::Execs => bench.program.run(EXECS),
@@ -69,6 +72,7 @@ impl Work {
     fn events(self, bench: &Bench) -> usize {
         match self {
             Self::Opens | Self::OpensOfThreads | Self::OpensBesideThreads => bench.files.count(),
+            Self::OpensAt(rate) => bench.files.count_at(rate),
             Self::Execs => EXECS,
             Self::Connections => CONNECTIONS,
             Self::Nothing => CALLS,
@@ -77,7 +81,9 @@ impl Work {
 
     fn missing(self, bench: &Bench, output: &Path) -> f64 {
         match self {
-            Self::Opens | Self::OpensOfThreads | Self::OpensBesideThreads => bench.files.missing(output),
+            Self::Opens | Self::OpensAt(_) | Self::OpensOfThreads | Self::OpensBesideThreads => {
+                bench.files.missing(output, self.events(bench))
+            }
             Self::Execs => bench.program.missing(output, EXECS),
             Self::Connections => Connections::missing(output, CONNECTIONS),
             Self::Nothing => 0.0,
@@ -234,6 +240,37 @@ pub(crate) fn opens(bench: &mut Bench) {
         let (ours, theirs) = (ours.clone().with(our_args), theirs.clone().with(their_args));
         let case = Case { what, work: Work::Opens, ours, theirs, empty: open_hook(bench), target, shown };
         compare(bench, &case);
+    }
+}
+
+/// What a tracer does for an event, when there are few and when there are many: it wakes up for either.
+pub(crate) fn rates(bench: &mut Bench) {
+    let (ours, theirs) = (Tool::ours(&bench.bin, "opensnoop"), tools::libbpf("opensnoop"));
+    for (what, rate) in [
+        ("open, matched, 1000 a second", 1000),
+        ("open, matched, 10,000 a second", 10_000),
+        ("open, matched, 50,000 a second", 50_000),
+    ] {
+        let work = Work::OpensAt(rate);
+        let mut sides: [Side<'_, Round>; 2] =
+            [Box::new(|| round(bench, &ours, work)), Box::new(|| round(bench, &theirs, work))];
+        let found = alternate(bench.rounds.div_ceil(3), &mut sides);
+        drop(sides);
+        let [ours, theirs] = &found[..] else { return };
+        type Figure = fn(&Found) -> f64;
+        let figures: [(&str, Unit, Target, Figure); 2] = [
+            ("CPU time of the tracer", Unit::Nanoseconds, Target::Ratio(1.0), |found| found.tool),
+            ("lost", Unit::Count, Target::AtMost(0.0), |found| found.lost),
+        ];
+        for (figure_name, unit, target, figure) in figures {
+            let what = format!("{what}: {figure_name}");
+            bench.report.add(&match column(ours, figure) {
+                Ok(sample) => {
+                    Row::new(what, unit, sample).theirs("libbpf-tools", column(theirs, figure)).target(target)
+                }
+                Err(why) => Row::missing(what, why),
+            });
+        }
     }
 }
 

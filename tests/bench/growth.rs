@@ -176,5 +176,5 @@ pub(crate) fn measure(bench: &mut Bench) {
     report(bench, &Growth { what: "open, matched, buffer of 64 MiB", little: "1 MiB" }, grown);
     let grown = threads(bench);
     let little = "1 thread beside them";
-    report(bench, &Growth { what: "open, matched, by 1000 threads", little }, grown);
+    report(bench, &Growth { what: "open, matched, by 10,000 threads", little }, grown);
 }

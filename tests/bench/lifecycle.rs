@@ -13,12 +13,12 @@ use crate::tools::{self, Tool};
 struct Life {
     start_ms: f64,
     end_ms: f64,
-    /// Megabytes resident at most, buffers apart.
+    /// Mebibytes resident at most, buffers apart.
     peak: f64,
     anonymous: f64,
 }
 
-const MEGABYTE: f64 = 1024.0 * 1024.0;
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// Starts a tool, lets it see some events, and ends it.
 fn live(bench: &Bench, tool: &Tool) -> Result<Life, String> {
@@ -33,8 +33,8 @@ fn live(bench: &Bench, tool: &Tool) -> Result<Life, String> {
     Ok(Life {
         start_ms: start.as_secs_f64() * 1e3,
         end_ms: end.as_secs_f64() * 1e3,
-        peak: early_peak(tool, &early)?.max(late.peak - late.buffers) / MEGABYTE,
-        anonymous: early.anonymous.max(late.anonymous) / MEGABYTE,
+        peak: early_peak(tool, &early)?.max(late.peak - late.buffers) / MEBIBYTE,
+        anonymous: early.anonymous.max(late.anonymous) / MEBIBYTE,
     })
 }
 
@@ -92,8 +92,8 @@ type Figure = (&'static str, Unit, Target, fn(&Life) -> f64);
 fn compare(bench: &mut Bench, tracer: &str, peer: &str, nothing: &Sample, (ours, theirs): (&Lives, &Lives)) {
     let figures: [Figure; 4] = [
         ("start to header", Unit::Milliseconds, start_target(peer), |life| life.start_ms),
-        ("peak memory, buffers apart", Unit::Megabytes, Target::AtMost(3.0), |life| life.peak),
-        ("anonymous memory", Unit::Megabytes, Target::AtMost(1.0), |life| life.anonymous),
+        ("peak memory, buffers apart", Unit::Mebibytes, Target::AtMost(3.0), |life| life.peak),
+        ("anonymous memory", Unit::Mebibytes, Target::AtMost(1.0), |life| life.anonymous),
         ("end after Ctrl-C", Unit::Milliseconds, Target::AtMost(50.0), |life| life.end_ms),
     ];
     for (index, (what, unit, target, figure)) in figures.into_iter().enumerate() {
@@ -117,7 +117,7 @@ fn start_target(peer: &str) -> Target {
 /// Sizes of the binaries; those of peers leave out the libraries that they are linked with.
 pub(crate) fn sizes(bench: &mut Bench) {
     for name in bench.binaries() {
-        let size = |tool: &Tool| tool.size().map(|bytes| [bytes / MEGABYTE].into_iter().collect::<Sample>());
+        let size = |tool: &Tool| tool.size().map(|bytes| [bytes / 1e6].into_iter().collect::<Sample>());
         let Some(ours) = size(&Tool::ours(&bench.bin, name)) else { continue };
         let peer = tools::libbpf(name);
         let mut row = Row::new(format!("{name}: binary"), Unit::Megabytes, ours).target(Target::AtMost(2.0));

@@ -12,8 +12,9 @@
 //! | `growth` | the cost of an open while sets, cgroups, buffers, threads get more |
 //! | `sets` | many members into a set |
 //!
-//! `replay` repeats what our own code does, for `tests/budget.rs` to count. `sample` measures in turn, `report` writes the table, `tools` knows the peers, `process` watches a running one, `work`
-//! gives it something to see.
+//! `replay` repeats what our own code does, for `tests/budget.rs` to count. `sample` measures in turn, `report` writes the
+//! table, `tools` knows the peers, `process` watches a running one, `work` gives it something to see, `capture` keeps a
+//! record of it. Parts of our own code that nobody else has are measured by `components.rs`: `cargo bench`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -26,6 +27,7 @@
     reason = "a measurement that meets something unexpected must stop"
 )]
 
+mod capture;
 mod cost;
 mod empty;
 mod format;
@@ -76,7 +78,7 @@ struct Bench {
 }
 
 /// Opens in a round.
-const FILES: usize = 5000;
+const FILES: usize = 10_000;
 
 impl Bench {
     fn new(bin: PathBuf, work: PathBuf) -> Self {
@@ -110,7 +112,10 @@ const GROUPS: [Group; 8] = [
         loading::objects(bench, "execsnoop", Execsnoop::OBJECT, "process_exec");
         loading::objects(bench, "opensnoop", Opensnoop::OBJECT, "exit_syscall");
     }),
-    ("opens", cost::opens),
+    ("opens", |bench| {
+        cost::opens(bench);
+        cost::rates(bench);
+    }),
     ("execs", |bench| {
         cost::execs(bench);
         cost::untraced(bench);

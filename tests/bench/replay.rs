@@ -13,8 +13,8 @@ use tracers::stream::Stream;
 use tracers::tracer::Tracer;
 
 use crate::Bench;
+use crate::capture::{capture, parse};
 use crate::execsnoop::Execsnoop;
-use crate::format::{capture, parse};
 use crate::loading::names;
 use crate::opensnoop::Opensnoop;
 
@@ -33,7 +33,8 @@ pub(crate) fn run(args: &[&str]) -> Option<Result<(), String>> {
 /// Works in the folder of the file.
 fn keep<T: Tracer>(file: &Path) -> Result<(), String> {
     let work = file.parent().ok_or("not a file")?;
-    let record = capture::<T>(&Bench::new(work.to_owned(), work.to_owned()))?;
+    let bench = Bench::new(work.to_owned(), work.to_owned());
+    let record = capture::<T>(&bench.files, &bench.program)?;
     fs::write(file, record).map_err(|error| error.to_string())
 }
 

@@ -9,6 +9,9 @@ use crate::sample::Sample;
 pub(crate) enum Unit {
     Milliseconds,
     Nanoseconds,
+    /// Of 1024 x 1024 bytes, as the kernel tells memory.
+    Mebibytes,
+    /// Of 1,000,000 bytes, as files are told.
     Megabytes,
     PerSecond,
     Count,
@@ -21,6 +24,7 @@ impl Unit {
             Self::Milliseconds => format!("{value:.2} ms"),
             Self::Nanoseconds if value.abs() >= 10_000.0 => format!("{:.1} us", value / 1000.0),
             Self::Nanoseconds => format!("{value:.0} ns"),
+            Self::Mebibytes => format!("{value:.2} MiB"),
             Self::Megabytes => format!("{value:.2} MB"),
             Self::PerSecond => format!("{:.2} M/s", value / 1e6),
             Self::Count => format!("{value:.0}"),

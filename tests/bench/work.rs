@@ -73,15 +73,31 @@ impl Files {
         })
     }
 
-    /// The same while threads come and go, one for five opens, which are theirs or this thread's.
+    /// Those that are opened in a fifth of a second when so many are in a second.
+    pub(crate) fn count_at(&self, rate: usize) -> usize {
+        (rate / 5).min(self.paths.len())
+    }
+
+    /// Opens and closes some of them, a few each millisecond.
+    pub(crate) fn open_at(&self, rate: usize) -> Took {
+        let paths = &self.paths[..self.count_at(rate)];
+        let mut next = Instant::now();
+        timed(paths.len(), || {
+            for few in paths.chunks(rate.div_ceil(1000)) {
+                for path in few {
+                    drop(open(path.as_c_str(), OFlag::O_RDONLY, Mode::empty()).unwrap());
+                }
+                next += Duration::from_millis(1);
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        })
+    }
+
+    /// The same while threads come and go, one for each open, which is its own or this thread's.
     pub(crate) fn open_among_threads(&self, theirs: bool) -> Took {
         timed(self.paths.len(), || {
-            for paths in self.paths.chunks(5) {
-                let opens = || {
-                    for path in paths {
-                        drop(open(path.as_c_str(), OFlag::O_RDONLY, Mode::empty()));
-                    }
-                };
+            for path in &self.paths {
+                let opens = || drop(open(path.as_c_str(), OFlag::O_RDONLY, Mode::empty()));
                 std::thread::scope(|scope| drop(scope.spawn(|| theirs.then(opens))));
                 if !theirs {
                     opens();
@@ -90,9 +106,9 @@ impl Files {
         })
     }
 
-    /// How many of them `output` does not show.
-    pub(crate) fn missing(&self, output: &Path) -> f64 {
-        missing(output, &self.prefix, self.paths.len())
+    /// How many of the first `count` `output` does not show.
+    pub(crate) fn missing(&self, output: &Path, count: usize) -> f64 {
+        missing(output, &self.prefix, count)
     }
 }
 

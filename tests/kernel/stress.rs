@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -17,6 +19,9 @@ use crate::common::tracer::Tracer;
 
 /// Rounds of attaching and detaching.
 const ROUNDS: usize = 100;
+/// Rounds that go on at the same time: most of a round is waiting for the kernel, and hooks that come and go meanwhile are what
+/// it is about.
+const AT_ONCE: usize = 3;
 /// Tracers that are killed.
 const KILLED: usize = 101;
 
@@ -61,15 +66,19 @@ fn expect_nothing_more(sandbox: &Sandbox, bpftool: &Bpftool, before: &Traces) {
     }
 }
 
-/// Opens files and executes programs again and again. With a pause, as an emulated guest has the processors of its host
-/// only in turn with other guests, and there each exec takes longer than the pause.
+/// Opens files all the time and executes programs again and again: with pauses, as an emulated guest shares the processors of
+/// its host with other guests, and as what is tested is not how fast it is.
 struct Load(Child);
 
 impl Load {
     fn start() -> Self {
+        let work = r#"
+            while :; do
+                n=0; while [ $n -lt 50 ]; do : < /dev/null; n=$((n + 1)); done
+                "$0"; "$1" 0.1
+            done"#;
         let mut command = Command::new(find("sh"));
-        command.args(["-c", r#"while :; do "$0" < /dev/null; "$1" 0.01; done"#]);
-        command.arg(find("true")).arg(find("sleep"));
+        command.args(["-c", work]).arg(find("true")).arg(find("sleep"));
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 }
@@ -87,12 +96,16 @@ fn a_hundred_rounds_of_attaching_and_detaching_under_load_leave_nothing_behind()
     let bpftool = or_skip!(Bpftool::find());
     let before = traces(&sandbox, &bpftool);
     let commands = commands();
+    let next = AtomicUsize::new(0);
     {
         let _load = Load::start();
-        for round in 0..ROUNDS {
-            let (tracer, options) = &commands[round % commands.len()];
-            let _ = Tracer::start(sandbox.command(tracer, options)).stop();
-        }
+        let attach_and_detach = || {
+            while let Some(round) = Some(next.fetch_add(1, Relaxed)).filter(|round| *round < ROUNDS) {
+                let (tracer, options) = &commands[round % commands.len()];
+                let _ = Tracer::start(sandbox.command(tracer, options)).stop();
+            }
+        };
+        std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(attach_and_detach))));
     }
     expect_nothing_more(&sandbox, &bpftool, &before);
 }

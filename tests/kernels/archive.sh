@@ -1,11 +1,15 @@
 # shellcheck shell=bash
 # What a guest runs: our own tests, built static, in an initramfs.
-# In:  the workspace.  Out: $CACHE/tests-ARCH/list (`NAME PACKAGE_FOLDER PROGRAM`), $CACHE/initrd-ARCH.
+# In:  the workspace.  Out: $CACHE/tests-ARCH/list and $CACHE/tests-ARCH/here (`NAME PACKAGE_FOLDER PROGRAM`), $CACHE/initrd-ARCH.
 # Tests find the tools by the absolute paths that cargo compiled into them (CARGO_BIN_EXE_*), so everything lies in the
 # guest at the path it has here. Sourced by `run`, which defines CACHE, ROOT and die, and sources apt.sh and cross.sh.
 
 # Tests that read the source tree, which is not in the guest, or that damage objects for minutes without asking the kernel.
 NOT_FOR_GUESTS='^tests/(house|damaged_objects)\.rs$'
+
+# Tests that ask no kernel: what they say of one is true for all. Programs for the host's own architecture run once, on the
+# host, beside the guests. Those for another do run in its guests, where bytes may be ordered otherwise.
+ASKS_NO_KERNEL='^(src/.*|tests/cli\.rs|loader/tests/(btf|btf_(distilled|for_kernel|hostile)|core_reloc.*|fuzz|linker.*|object.*)\.rs)$'
 
 # Tests after which the kernel is not what it was.
 LAST='^tests/lockdown\.rs '
@@ -23,28 +27,32 @@ cargo_tests() {
     environment=$(cargo_environment "$1") || return 1
     mapfile -t variables <<< "$environment"
     env "${variables[@]}" CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
-        cargo build --workspace --bins --tests --locked --target "$(triple_of "$1")" \
+        cargo build --workspace --bins --tests --example bpfobj --locked --target "$(triple_of "$1")" \
         --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics
 }
 
 # json_value KEY: the string value of the first KEY of each line. cargo escapes nothing in a path we can build in.
 json_value() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 
-# build_tests ARCH: builds, and writes the list of test programs and the list of all files the guest needs.
+# build_tests ARCH: builds, and writes the list of test programs (`list`: for guests, `here`: for the host) and the list of all
+# files a guest needs. Tests that were chosen by TESTS all run in the guests.
 build_tests() {
-    local arch=$1 dir=$CACHE/tests-$1 line source program
+    local arch=$1 dir=$CACHE/tests-$1 line source program list
     rm -rf "$dir" && mkdir -p "$dir"
+    : > "$dir/here"
     cargo_tests "$arch" > "$dir/cargo.json" || die "the tests for $arch do not build"
     grep '"reason":"compiler-artifact"' "$dir/cargo.json" | grep '"executable":"' | sort -u > "$dir/executables"
     while read -r line; do
         program=$(json_value executable <<< "$line")
-        echo "$program" >> "$dir/files"
         # The target of a tool says "test":true as well: that it could be tested. The profile says what this file is.
-        [[ $line =~ \"profile\":\{[^}]*\"test\":true ]] || continue
+        [[ $line =~ \"profile\":\{[^}]*\"test\":true ]] || { echo "$program" >> "$dir/files" && continue; }
         source=$(json_value src_path <<< "$line")
         source=${source#"$ROOT/"}
         [[ $source =~ $NOT_FOR_GUESTS || ! $source =~ ${TESTS:-.} ]] && continue
-        echo "$source $(dirname "$(json_value manifest_path <<< "$line")") $program" >> "$dir/list"
+        list=list
+        [[ -z ${TESTS:-} && $arch == "$(dpkg --print-architecture)" && ${NAMES[*]} != host && $source =~ $ASKS_NO_KERNEL ]] && list=here
+        echo "$source $(dirname "$(json_value manifest_path <<< "$line")") $program" >> "$dir/$list"
+        [[ $list == here ]] || echo "$program" >> "$dir/files"
     done < "$dir/executables"
     # Objects that a test reads from where the build script put them.
     grep '"reason":"build-script-executed"' "$dir/cargo.json" | json_value out_dir |

@@ -166,6 +166,40 @@ pub(crate) fn own_address(address: &str, scope: u32) -> Result<Ipv6Addr, Skip> {
     Ok(address)
 }
 
+/// Two ends of a multipath connection to which the kernel has added a second path.
+pub(crate) fn pair_with_two_paths() -> Result<(TcpStream, TcpStream), Skip> {
+    let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+    let listener = make().map_err(|_| Skip::NotInKernel("MPTCP"))?;
+    ip("addr add 192.0.2.1/32 dev lo")?;
+    ip("addr add 192.0.2.2/32 dev lo")?;
+    let endpoint =
+        Command::new("/sbin/ip").args(["mptcp", "endpoint", "add", "192.0.2.2", "subflow"]).output();
+    if !endpoint.is_ok_and(|output| output.status.success()) {
+        return Err(Skip::NoPeer("ip that knows mptcp"));
+    }
+    ip("mptcp limits set subflow 2")?;
+    listener.bind(&SocketAddr::from(([192, 0, 2, 1], 0)).into()).unwrap();
+    listener.listen(16).unwrap();
+    let client = make().unwrap();
+    client.connect(&listener.local_addr().unwrap()).unwrap();
+    let (client, server) = (TcpStream::from(client), TcpStream::from(listener.accept().unwrap().0));
+    wait_until("the second path is there", || {
+        transfer(&client, &server, 1);
+        transfer(&server, &client, 1);
+        added_paths() == 1
+    });
+    Ok((client, server))
+}
+
+/// How many paths of others the kernel has taken in this network namespace: two lines, of names and of numbers.
+fn added_paths() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut columns = names.split(' ').zip(numbers.split(' '));
+    columns.find(|(name, _)| *name == "MPJoinAckRx").unwrap().1.parse().unwrap()
+}
+
 /// A listener on a port that the kernel chooses.
 pub(crate) fn listen(host: &str) -> TcpListener {
     TcpListener::bind((host, 0)).unwrap()

@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::common::role::played;
 use crate::common::skip::{Skip, or_skip, skip};
 use crate::tcp::{
-    self, BlackHole, Scene, closed_port, ip, listen, loopback, mapped, own_address, socket, values,
-    wait_until,
+    self, BlackHole, Scene, closed_port, ip, listen, loopback, mapped, own_address, pair_with_two_paths,
+    socket, values, wait_until,
 };
 
 #[test]
@@ -275,4 +275,14 @@ fn a_multipath_connect_is_its_first_path() {
     make().unwrap().connect(&"203.0.113.9:9".parse::<std::net::SocketAddr>().unwrap().into()).unwrap_err();
     let events = scene.events(tracer);
     assert_eq!(values(&events, "result"), [&json!("ok"), &json!("ECONNREFUSED"), &json!("ENETUNREACH")]);
+}
+
+#[test]
+fn a_path_that_the_kernel_adds_is_no_connect() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let tracer = scene.start_json([""; 0]);
+    let (client, _server) = or_skip!(pair_with_two_paths());
+    let events = scene.events(tracer);
+    assert_eq!(values(&events, "local_port"), [&json!(client.local_addr().unwrap().port())]);
+    assert_eq!(values(&events, "pid"), [&json!(std::process::id())]);
 }

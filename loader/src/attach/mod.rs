@@ -220,9 +220,10 @@ fn by_others() -> Error {
 /// Asks, before a program for `target` is loaded, whether this kernel has what it would be attached to. Cheap, and no promise.
 ///
 /// # Errors
-/// `NotSupported`.
+/// `NotSupported`; `NotFound` for a tracepoint that this kernel lacks.
 pub fn possible(target: &Target) -> Result<()> {
     match target {
+        Target::Tracepoint { category, name } => tracepoint::id(category, name).map(drop),
         Target::Kprobe { .. } | Target::Syscall { .. } => kprobe::possible(),
         _ => Ok(()),
     }

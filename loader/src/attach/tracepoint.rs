@@ -12,13 +12,19 @@ use crate::sys::uapi;
 
 /// Attaches to the tracepoint `category:name`.
 pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
-    let id = TraceFs::open()?
-        .tracepoint_id(category, name)
-        .with_context(|| format!("tracepoint {category}:{name}"))?;
+    let id = id(category, name)?;
     let event = perf::perf_event_open(PerfEvent {
         event_type: uapi::PERF_TYPE_TRACEPOINT,
         config: id,
         ..Default::default()
     })?;
     on_event(program, event, options)
+}
+
+/// The number of the tracepoint `category:name`.
+///
+/// # Errors
+/// `NotFound` when this kernel has no such tracepoint.
+pub(super) fn id(category: &str, name: &str) -> Result<u64> {
+    TraceFs::open()?.tracepoint_id(category, name).with_context(|| format!("tracepoint {category}:{name}"))
 }

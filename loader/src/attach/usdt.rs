@@ -2,18 +2,22 @@
 //!
 //! In: a program, and a binary whose section `.note.stapsdt` lists its probes. Out: a [`Link`] on every place where the
 //! compiler put the probe, which may be several (inlined functions). Binaries count in a semaphore whether anybody listens;
-//! the kernel counts for us (4.20). Where the arguments are is in [`Place::arguments`], as the binary says it; programs that use
-//! libbpf's `bpf_usdt_arg()` need tables of that, which are not filled here.
+//! the kernel counts for us (4.20). Where the arguments are is in [`Place::arguments`], as the binary says it; [`arguments`] reads
+//! it, and `tables` hands it to programs that use libbpf's `bpf_usdt_arg()`.
+
+pub mod arguments;
+mod tables;
 
 use std::path::Path;
 
 use object::read::elf::{ElfFile, FileHeader};
-use object::{Object as _, ObjectSection as _, ObjectSegment as _};
+use object::{Object as _, ObjectKind, ObjectSection as _, ObjectSegment as _};
 
 use super::{AttachOptions, Link, uprobe};
 use crate::bytes::{Endian, c_str_at, slice_at, u32_at, u64_at};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::program::Program;
+pub(crate) use tables::Tables;
 
 const NOTES: &str = ".note.stapsdt";
 /// Its address tells by how much a linker moved the binary after the notes were written (prelink).
@@ -28,6 +32,9 @@ pub struct Place {
     pub offset: u64,
     /// Bytes from the start of the file to the 16-bit number of listeners, if the probe looks at one.
     pub semaphore: Option<u64>,
+    /// Where the instruction is in memory, if that is the same in every process: not in libraries, nor in
+    /// position-independent programs.
+    pub address: Option<u64>,
     /// Sizes and places of the arguments in assembler's words, such as `8@%rbx -4@8(%rsp)`.
     pub arguments: String,
 }
@@ -35,7 +42,8 @@ pub struct Place {
 /// Attaches to all places of a probe.
 ///
 /// # Errors
-/// `NotFound` for no such binary or probe; `NotSupported` without uprobes.
+/// `NotFound` for no such binary or probe; `NotSupported` without uprobes; `InvalidObject` for arguments that the program
+/// asks for and that cannot be read.
 pub fn attach(
     program: &Program,
     path: &str,
@@ -46,6 +54,11 @@ pub fn attach(
     let path = uprobe::find_binary(path)?;
     let mut links = Vec::new();
     for place in places(&path, provider, name)? {
+        let cookie = match program.usdt_tables() {
+            Some(tables) => tables.enter(&place, options.cookie)?,
+            None => options.cookie,
+        };
+        let options = AttachOptions { cookie };
         links.push(uprobe::attach_at(program, &path, place.offset, place.semaphore, options)?);
     }
     Link::together(links).ok_or_else(|| Error::invalid("a probe without a place"))
@@ -101,13 +114,20 @@ fn parse_class<H: FileHeader<Endian = object::Endianness>>(
             continue;
         }
         let moved = base.filter(|_| probe.base != 0).map_or(0, |base| base.wrapping_sub(probe.base));
-        let address = |address: u64| in_file(address.wrapping_add(moved));
+        let address = |written: u64| written.wrapping_add(moved);
         let semaphore = match probe.semaphore {
             0 => None,
-            semaphore => Some(address(semaphore).context("find its semaphore")?),
+            semaphore => Some(in_file(address(semaphore)).context("find its semaphore")?),
         };
         let arguments = String::from_utf8_lossy(probe.arguments).into_owned();
-        places.push(Place { offset: address(probe.location)?, semaphore, arguments });
+        let fixed = file.kind() == ObjectKind::Executable;
+        let in_memory = fixed.then(|| address(probe.location));
+        places.push(Place {
+            offset: in_file(address(probe.location))?,
+            semaphore,
+            address: in_memory,
+            arguments,
+        });
     }
     Ok(places)
 }

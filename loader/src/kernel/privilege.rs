@@ -3,7 +3,8 @@
 //! In: `/proc/self/status`, `/sys/kernel/security/lockdown`. Out: one sentence for an error message. Nothing
 //! here decides whether something is tried; the kernel is always asked first.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -59,9 +60,12 @@ fn missing(held: u64, need: Need) -> Option<&'static str> {
 }
 
 fn effective_capabilities() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
+    // In one piece: the length that the file tells is 0, so that reading it whole would begin with a few bytes.
+    let status = BufReader::new(File::open("/proc/self/status").ok()?);
+    let held = |line: std::io::Result<String>| {
+        u64::from_str_radix(line.ok()?.strip_prefix("CapEff:")?.trim(), 16).ok()
+    };
+    status.lines().find_map(held)
 }
 
 /// What the verifier's `log` means when lockdown is on: in the mode `confidentiality` the kernel withholds the helpers that
@@ -111,14 +115,15 @@ fn memlock() -> Option<String> {
     };
     let above = u32::try_from(limit.min(LARGEST_TRIED) / u64::from(PAGE) + 1).ok()?;
     let kib = limit / 1024;
-    match (allowed(8, 1), allowed(PAGE, above)) {
-        _ if limit > LARGEST_TRIED => None,
-        (_, true) => None,
-        (true, false) => Some(format!(
+    if limit > LARGEST_TRIED || allowed(PAGE, above) {
+        return None;
+    }
+    match allowed(8, 1) {
+        true => Some(format!(
             "not permitted: this kernel counts maps as locked memory, of which this process may have {kib} KiB, and it \
              lacks CAP_SYS_RESOURCE to raise that (raise it before: ulimit -l unlimited)"
         )),
-        (false, false) => Some(format!(
+        false => Some(format!(
             "not permitted, by this kernel's policy{} or because before Linux 5.11 maps count as locked memory, of which \
              this user may have {kib} KiB (raise that: ulimit -l unlimited)",
             lockdown()

@@ -53,6 +53,37 @@ pub fn kernel_functions(id: u32, token: Token<'_>) -> bool {
     })
 }
 
+/// Asks whether policy forbids programs like this one, which belongs on the function `attach_to`, as some forbid all that trace
+/// functions: a program of two instructions costs less than a whole one that the kernel looks at twice. A kernel that allows
+/// one is not asked again.
+///
+/// # Errors
+/// `Permission`.
+pub fn may_trace(
+    kind: &ProgramKind,
+    (attach_btf_id, attach_target): (u32, Option<BorrowedFd<'_>>),
+    token: Token<'_>,
+) -> Result<()> {
+    static ALLOWED: OnceLock<()> = OnceLock::new();
+    if ALLOWED.get().is_some() {
+        return Ok(());
+    }
+    let insns = [Insn { code: MOV64_IMM, ..Insn::default() }, EXIT];
+    Program::permitted(&ProgramConfig {
+        name: "probe",
+        insns: &insns,
+        license: "GPL",
+        attach_btf_id,
+        attach_target,
+        token,
+        ..ProgramConfig::new(kind)
+    })?;
+    if token.is_none() {
+        ALLOWED.get_or_init(|| ());
+    }
+    Ok(())
+}
+
 const EXIT: Insn = Insn { code: OP_EXIT, dst: 0, src: 0, off: 0, imm: 0 };
 
 /// Loads `r0 = 0; exit` as a program of that kind.

@@ -2,12 +2,13 @@
 //!
 //! In: the well-known paths, `/proc/self/mountinfo`. Out: a [`TraceFs`], which looks ids up. Where no tracefs
 //! is mounted at all (containers, minimal hosts) one is mounted that only this process sees: a detached
-//! mount, which appears in no mount table and goes when the [`TraceFs`] is dropped.
+//! mount, which appears in no mount table and goes with the process. What was found is kept, since every tracepoint asks.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -15,10 +16,13 @@ use nix::sys::stat::Mode;
 use crate::error::{Error, Result, ResultExt};
 use crate::sys::{fs, uapi};
 
-/// A directory fd on the root of a tracefs.
+/// A directory fd on the root of a tracefs, shared by all that opened it.
+#[derive(Clone, Debug)]
+pub struct TraceFs(Arc<Root>);
+
 #[derive(Debug)]
-pub struct TraceFs {
-    root: OwnedFd,
+struct Root {
+    directory: OwnedFd,
     place: Option<PathBuf>,
 }
 
@@ -28,20 +32,17 @@ impl TraceFs {
     /// # Errors
     /// `Permission` when none is mounted and this process may not mount one (CAP_SYS_ADMIN).
     pub fn open() -> Result<Self> {
-        let known = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-        for place in known.into_iter().map(PathBuf::from).chain(mounted()) {
-            if let Some(root) = open_root(&place) {
-                return Ok(Self { root, place: Some(place) });
-            }
+        static FOUND: OnceLock<TraceFs> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
         }
-        let root =
-            fs::mount_detached(c"tracefs").context("mount a private tracefs (none is mounted here)")?;
-        Ok(Self { root, place: None })
+        let found = Self(Arc::new(Root::find()?));
+        Ok(FOUND.get_or_init(|| found).clone())
     }
 
     /// Where it is mounted; `None` for a private mount.
     pub fn place(&self) -> Option<&Path> {
-        self.place.as_deref()
+        self.0.place.as_deref()
     }
 
     /// The id of tracepoint `category:name`, which `perf_event_open(2)` takes.
@@ -66,7 +67,7 @@ impl TraceFs {
     /// Appends a line to one of the files that define events.
     fn append(&self, path: &str, line: &str) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
-        let fd = openat(self.root.as_fd(), path, flags, Mode::empty())
+        let fd = openat(self.0.directory.as_fd(), path, flags, Mode::empty())
             .map_err(|errno| Error::os("openat", errno as i32).context(format!("{path} in tracefs")))?;
         // One line is one command, so it must be one write.
         let written = File::from(fd).write_all(line.as_bytes());
@@ -79,11 +80,25 @@ impl TraceFs {
     }
 
     fn read_up_to(&self, path: &str, limit: u64) -> Result<String> {
-        let fd = openat(self.root.as_fd(), path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        let fd = openat(self.0.directory.as_fd(), path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| Error::os("openat", errno as i32))?;
         let mut text = String::new();
         File::from(fd).take(limit).read_to_string(&mut text).map_err(|error| Error::io("read", error))?;
         Ok(text)
+    }
+}
+
+impl Root {
+    fn find() -> Result<Self> {
+        let known = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].into_iter().map(PathBuf::from);
+        for place in known.chain(std::iter::once_with(mounted).flatten()) {
+            if let Some(directory) = open_root(&place) {
+                return Ok(Self { directory, place: Some(place) });
+            }
+        }
+        let directory =
+            fs::mount_detached(c"tracefs").context("mount a private tracefs (none is mounted here)")?;
+        Ok(Self { directory, place: None })
     }
 }
 
@@ -132,11 +147,11 @@ fn open_root(place: &Path) -> Option<OwnedFd> {
 
 /// Mount points of type tracefs. Paths in mountinfo escape space, tab, newline and backslash as octal; a
 /// path that needs that is not found here.
-fn mounted() -> impl Iterator<Item = PathBuf> {
+fn mounted() -> Vec<PathBuf> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let places = table.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         after.starts_with("tracefs ").then(|| before.split(' ').nth(4).map(PathBuf::from))?
     });
-    places.collect::<Vec<_>>().into_iter()
+    places.collect()
 }

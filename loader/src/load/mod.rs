@@ -26,12 +26,12 @@ pub mod target;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::attach::Link;
-
+use crate::attach::{Link, usdt};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
-use crate::kernel::token;
+use crate::kernel::{probe, token};
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
@@ -81,6 +81,8 @@ pub struct Object {
     types: KernelTypes,
     externs: Externs,
     token: Option<OwnedFd>,
+    /// Where programs on static probes find their arguments; once one is loaded.
+    usdt: Option<Arc<usdt::Tables>>,
 }
 
 impl Object {
@@ -107,7 +109,7 @@ impl Object {
             Some((_, error)) if !options.skip_failed_maps => return Err(error),
             first => failed_maps.extend(first),
         }
-        Ok(Self { spec, maps, failed_maps, btf, types, externs, token })
+        Ok(Self { spec, maps, failed_maps, btf, types, externs, token, usdt: None })
     }
 
     /// Links, relocates and loads the program `name`, and puts it into the program arrays that declare it.
@@ -126,6 +128,23 @@ impl Object {
     /// Also `NotFound` when `extended` has no such function.
     pub fn load_program_on(&mut self, name: &str, extended: &Program) -> Result<Program> {
         self.try_load(name, Some(extended)).with_context(|| format!("load program `{name}`"))
+    }
+
+    /// Whether the program `name`, if it traces a function of the kernel, is not refused whatever is in it. Much cheaper than to
+    /// load it in vain; what else may be wrong with it, loading it tells.
+    ///
+    /// # Errors
+    /// `Permission`.
+    pub fn may_trace(&mut self, name: &str) -> Result<()> {
+        let index = self.spec.programs.iter().position(|program| program.name == name);
+        let traces = |index: &usize| {
+            let program = self.spec.programs.get(*index);
+            program.is_some_and(|program| matches!(program.kind.target, Target::Function { .. }))
+        };
+        let Some(index) = index.filter(traces) else { return Ok(()) };
+        let Ok((kind, place)) = attach_to(&self.spec, index, &mut self.types, None) else { return Ok(()) };
+        let token = self.token.as_ref().map(AsFd::as_fd);
+        probe::may_trace(&kind, place, token).with_context(|| format!("load program `{name}`"))
     }
 
     fn try_load(&mut self, name: &str, extended: Option<&Program>) -> Result<Program> {
@@ -160,7 +179,20 @@ impl Object {
             token: self.token.as_ref().map(AsFd::as_fd),
         })?;
         self.after_load(index, &program)?;
-        Ok(program)
+        match program.kind().target {
+            Target::Usdt { .. } => self.with_usdt_tables(program),
+            _ => Ok(program),
+        }
+    }
+
+    fn with_usdt_tables(&mut self, program: Program) -> Result<Program> {
+        if self.usdt.is_none() {
+            self.usdt = usdt::Tables::of(&self.spec, &self.maps)?.map(Arc::new);
+        }
+        Ok(match &self.usdt {
+            Some(tables) => program.with_usdt_tables(Arc::clone(tables)),
+            None => program,
+        })
     }
 
     /// Other tools find a program's constants by the program; program arrays get their entries.

@@ -33,7 +33,7 @@ impl Program {
     fn existing(fd: OwnedFd) -> Result<Self> {
         let info = bpf::prog_info(fd.as_fd())?;
         let kind = ProgramKind { program_type: info.prog_type, ..ProgramKind::UNKNOWN };
-        Ok(Self { fd, name: name_of(&info.name), kind })
+        Ok(Self { fd, name: name_of(&info.name), kind, usdt: None })
     }
 
     /// BTF id of the function `name` of this program, in the program's own types.

@@ -1,4 +1,4 @@
-//! Worked examples, at the end of each command's help.
+//! Worked examples, at the end of each command's help. A paragraph is one line here: clap breaks it where a terminal ends.
 
 pub(super) const ALL: &str = "\
 Examples:
@@ -21,7 +21,8 @@ pub(super) const MAP: &str = "\
 Examples:
   nsmap map show
   nsmap map create /sys/fs/bpf/mnt_ns_set type hash key 8 value 4 entries 128 name mnt_ns_set
-  nsmap map update pinned /sys/fs/bpf/mnt_ns_set key 0xf8 0xff 0xff 0xef 0 0 0 0 value 0 0 0 0 any
+  nsmap map update pinned /sys/fs/bpf/mnt_ns_set \\
+      key 0xf8 0xff 0xff 0xef 0 0 0 0 value 0 0 0 0 any
   nsmap map -p dump name mnt_ns_set
   nsmap map help                                 all commands
   ln -s nsmap bpftool                            a link of that name takes these commands too";
@@ -36,8 +37,8 @@ Examples:
   nsmap add-container web
   nsmap add-container docker://3f2a9d0b4c5e
   nsmap create && nsmap create --kind cgroup && nsmap add-container web
-                                                 to both sets: exactly the container, for a tracer that
-                                                 is given both";
+                                                 to both sets: exactly the container,
+                                                 for a tracer that is given both";
 
 pub(super) const POD: &str = "\
 Examples:
@@ -52,8 +53,8 @@ Examples:
   nsmap follow pod:default/web-* --for 10m --json
   nsmap follow container:web --map /sys/fs/bpf/cgroup_set
 
-The sets belong to it: members that do not match are removed. It ends by INT, TERM or HUP; members stay, so that it
-can be started again, except with --for. What a path or an engine alone selects is in a cgroup set before anything
+The sets belong to it: members that do not match are removed. It ends by INT, TERM or HUP; members stay, so that it \
+can be started again, except with --for. What a path or an engine alone selects is in a cgroup set before anything \
 runs there; names and labels are known some milliseconds later (docs/nsmap.md).";
 
 pub(super) const APPLY: &str = "\
@@ -71,14 +72,16 @@ Examples:
 
 pub(super) const DIFF: &str = "\
 Examples:
-  nsmap diff /sys/fs/bpf/cgroup_set members.txt  - only in the set, + only in the file, ~ other flags
-  nsmap diff --exit-code a.txt b.txt --kind mntns";
+  nsmap diff /sys/fs/bpf/cgroup_set members.txt
+  nsmap diff --exit-code a.txt b.txt --kind mntns
+
+Lines begin with - (only in the first), + (only in the second) or ~ (in both, with other flags).";
 
 pub(super) const RESIZE: &str = "\
 Examples:
   nsmap resize 65536 /sys/fs/bpf/cgroup_set
 
-The new map takes the place of the old one at once. Tracers that are running keep the old one until they are
+The new map takes the place of the old one at once. Tracers that are running keep the old one until they are \
 started again.";
 
 pub(super) const GC: &str = "\
@@ -180,7 +183,8 @@ Examples:
   nsmap containers --json                        with images, labels, pods
   DOCKER_HOST=unix:///srv/docker.sock nsmap containers
 
-Names come from the files of engines and runtimes; Docker and Podman are asked for what those do not tell.";
+Names come from the files of engines and runtimes; Docker, Podman and what speaks CRI (containerd, CRI-O, \
+cri-dockerd) are asked for what those do not tell.";
 
 pub(super) const DOCTOR: &str = "\
 Examples:
@@ -188,5 +192,30 @@ Examples:
 
 pub(super) const WATCH: &str = "\
 Examples:
-  nsmap watch                                    drawn anew on a terminal, else a line for each change
+  nsmap watch                                    on a terminal drawn anew, else a line a change
   nsmap watch --json --for 10m /sys/fs/bpf/cgroup_set";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// What clap leaves as it is, on a terminal of 100 columns and in a pipe.
+    const WIDTH: usize = 98;
+
+    #[test]
+    fn no_example_is_broken_into_lines() {
+        let command = crate::cli::Cli::command();
+        let mut seen = 0;
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        for command in std::iter::once(&command).chain(shown) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(text.starts_with("Examples:\n"), "{name}: {text}");
+            for line in text.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 60, "{seen}");
+    }
+}

@@ -7,7 +7,7 @@ use loader::ErrorKind;
 use loader::map::Access;
 use nsmap::bpffs::{self, MOUNT_POINT, Pin, Place};
 use nsmap::set::{DEFAULT_ENTRIES, NewSet};
-use nsmap::{Kind, Set, text};
+use nsmap::{Kind, Set, account, text};
 use serde::Serialize;
 
 use super::sets;
@@ -115,8 +115,8 @@ fn group_id(group: &str) -> Result<u32, Failure> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }
-    match nix::unistd::Group::from_name(group) {
-        Ok(Some(found)) => Ok(found.gid.as_raw()),
+    match account::group_id(group) {
+        Ok(Some(id)) => Ok(id),
         Ok(None) | Err(_) => {
             Err(Failure::new(Code::NotFound, format!("no group `{}`", text::safe(group.as_ref()))))
         }
