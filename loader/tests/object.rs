@@ -12,7 +12,7 @@ use loader::btf::encode::{BtfBuilder, BtfFeatures, Field, for_kernel};
 use loader::btf::{Btf, BtfData, IntInfo, Linkage, TypeId};
 use loader::section::{Target, program_type};
 use loader::spec::map::{map_flag, map_type};
-use loader::spec::{ExternKind, InitialTarget, InitialValue, ObjectSpec, Pinning};
+use loader::spec::{ExternKind, InitialTarget, InitialValue, ObjectSpec, Pinning, RelocTarget};
 use loader::{Endian, ErrorKind, linker};
 
 const ORDERS: [Endian; 2] = [Endian::Little, Endian::Big];
@@ -400,6 +400,35 @@ fn a_prog_array_names_its_programs() {
     for (offset, target) in [(24, "jumps"), (27, "one"), (8, "one"), (48, "one")] {
         assert!(build(offset, target).is_err(), "{offset} {target}");
     }
+}
+
+/// Four of the kernel's selftests have variables in an arena. They are the arena's: the object was refused.
+#[test]
+fn variables_in_an_arena_are_its_contents() {
+    let mut btf = BtfBuilder::new();
+    let int = btf.int("int", 4, IntInfo::SIGNED);
+    let mut types = MapTypes { btf: &mut btf, int };
+    let (kind, pages) = (types.uint(map_type::ARENA), types.uint(3));
+    let (id, size) = types.definition(&[("type", kind), ("max_entries", pages)]);
+    let var = btf.var("arena", id, Linkage::Global);
+    btf.datasec(".maps", 0, &[(var, 0, size)]);
+    let mut builder = ObjectBuilder::new(Endian::Little);
+    let maps = builder.data(".maps", &vec![0; size as usize]);
+    builder.data(".BTF", &btf.build(Endian::Little));
+    let variables = builder.data(".addr_space.1", &[0, 0, 0, 0, 7, 0, 0, 0]);
+    let [first, second] = load(0);
+    let code = builder.code("syscall", &[first, second, set(0), exit()]);
+    builder.symbol(Symbol::object("arena", maps, 0, size.into()));
+    builder.symbol(Symbol::function("prog", code, 0, 4));
+    let seven = builder.symbol(Symbol::object("seven", variables, 4, 4));
+    builder.relocate(code, 0, seven, R64_64);
+    let spec = ObjectSpec::parse(&builder.build()).unwrap();
+    assert_eq!(spec.maps.len(), 1);
+    assert_eq!(spec.maps[0].contents.as_deref(), Some(&[0, 0, 0, 0, 7, 0, 0, 0][..]));
+    let global = spec.globals().iter().find(|global| global.name == "seven").unwrap();
+    assert_eq!((global.map, global.offset, global.size), (0, 4, 4));
+    let linked = linker::link(&spec, &spec.programs[0]).unwrap();
+    assert_eq!(linked.relocations[0].target, RelocTarget::Data { map: 0, offset: 4 });
 }
 
 #[test]

@@ -109,6 +109,9 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
         let len = declared.extra.len();
         return Err(Error::incompatible(format!("its definition has {len} bytes more, of unknown meaning")));
     }
+    if declared.map_type == map_type::ARENA && declared.contents.is_some() {
+        return Err(Error::incompatible("variables in an arena are not supported by this loader"));
+    }
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;

@@ -1,8 +1,8 @@
 //! Global variables: data sections as maps, and their values before load.
 //!
-//! In: `.rodata*`, `.data*` and `.bss*` with their symbols and BTF. Out: one array map of one entry for each section,
-//! and [`Global`]s: where each variable is, so that it can be set by name ([`GlobalValue`]) before the map is
-//! created. Offsets come from symbols: clang leaves those in BTF to the linker.
+//! In: `.rodata*`, `.data*` and `.bss*` with their symbols and BTF. Out: one array map of one entry for each section (variables
+//! in an arena are the arena's contents), and [`Global`]s: where each variable is, so that it can be set by name
+//! ([`GlobalValue`]) before the map is created. Offsets come from symbols: clang leaves those in BTF to the linker.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ pub(super) fn read_maps(
     places: &mut Places,
 ) -> Result<()> {
     let symbols = GlobalSymbols::read(elf);
+    read_arena(elf, maps, places);
     for section in elf.sections.iter().filter(|section| section.size > 0) {
         let Some(constant) = data_kind(section) else { continue };
         let map = read_map(section, constant, variables, &symbols)
@@ -58,6 +59,19 @@ pub(super) fn read_maps(
         maps.push(map);
     }
     Ok(())
+}
+
+/// The section of variables in address space 1, which is the arena.
+const ARENA: &str = ".addr_space.1";
+
+/// An object has one arena at most. Without one, what refers to these variables cannot be linked.
+fn read_arena(elf: &ElfObject<'_>, maps: &mut [MapSpec], places: &mut Places) {
+    let Some(section) = elf.section_by_name(ARENA).filter(|section| section.size > 0) else { return };
+    let arena = maps.iter_mut().enumerate().find(|(_, map)| map.map_type == map_type::ARENA);
+    if let Some((index, map)) = arena {
+        places.data.insert(section.index, index);
+        map.contents = Some(section.contents());
+    }
 }
 
 fn read_map(
