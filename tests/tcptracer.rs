@@ -157,15 +157,18 @@ fn of_127_connections_from_7_threads_each_event_is_shown_once() {
         }
         (0..127).for_each(|_| drop(listener.accept().unwrap()));
     });
-    let events = scene.events(tracer);
-    assert_eq!(counts(&events), [127, 127, 254]);
+    let (events, lost) = scene.events_and_losses(tracer);
+    // A connect that is lost takes its close with it.
+    let [connects, accepts, closes] = counts(&events);
+    assert!(connects <= 127 && accepts <= 127 && closes <= 254, "{connects} {accepts} {closes}");
+    assert!(events.len() + 2 * lost >= 508, "{connects} {accepts} {closes}, {lost} told as lost");
     let mut ends: Vec<(String, String)> = events
         .iter()
         .map(|event| (event["type"].to_string(), format!("{}-{}", event["local_port"], event["remote_port"])))
         .collect();
     ends.sort_unstable();
     ends.dedup();
-    assert_eq!(ends.len(), 508);
+    assert_eq!(ends.len(), events.len());
 }
 
 #[test]

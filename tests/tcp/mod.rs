@@ -75,15 +75,23 @@ impl Scene {
     /// tool. Gives the events of the others.
     #[track_caller]
     pub(crate) fn events(&self, tracer: Tracer) -> Vec<Value> {
+        self.events_and_losses(tracer).0
+    }
+
+    /// The same, and how many events the tracer itself told as lost: none, except where the machine is emulated.
+    #[track_caller]
+    pub(crate) fn events_and_losses(&self, tracer: Tracer) -> (Vec<Value>, usize) {
         let (server, client) = self.mark(&tracer);
-        let mut events = tracer.stop().quiet().events();
+        let finished = tracer.stop().quiet();
+        let lost = finished.records().last().and_then(|end| end["lost"].as_u64()).unwrap();
+        let mut events = finished.events();
         // Both ports: the kernel may give one of them to a connection of the test, too.
         events.retain(|event| {
             let (local, remote) = (&event["local_port"], &event["remote_port"]);
             let connects = *remote == server && (*local == client || local.is_null());
             !(connects || *local == server && *remote == client)
         });
-        events
+        (events, usize::try_from(lost).unwrap())
     }
 
     /// The same for a table: the rows of the others.

@@ -14,6 +14,7 @@ pub(crate) mod oci;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -272,10 +273,11 @@ pub(crate) fn arg(path: &Path) -> &str {
 /// A process in a mount namespace of its own.
 pub(crate) fn unshared() -> std::process::Child {
     let child = Command::new("unshare").args(["-m", "sleep", "60"]).spawn().unwrap();
-    let own = nsmap::identity::mntns::own().unwrap().inode;
+    // That of this thread, which is the one of its sandbox: the child begins there.
+    let own = fs::metadata("/proc/thread-self/ns/mnt").unwrap().ino();
     let ready = (0..2000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(1));
-        nsmap::identity::process::mntns_inode(child.id()).is_some_and(|inode| inode != own)
+        nsmap::identity::process::mntns_inode(child.id()).is_some_and(|inode| u64::from(inode) != own)
     });
     assert!(ready, "unshare did not get a namespace in two seconds");
     child
