@@ -459,13 +459,11 @@ fn read_info(fd: BorrowedFd<'_>) -> Result<MapInfo> {
 /// How many bytes the kernel copies for a key and a value of this map.
 fn shape_of(info: &MapInfo) -> Result<MapShape> {
     let value = info.value_size as usize;
-    let per_cpu =
-        matches!(info.map_type, map_type::PERCPU_HASH | map_type::PERCPU_ARRAY | map_type::LRU_PERCPU_HASH);
     let fd_value = matches!(
         info.map_type,
         map_type::PROG_ARRAY | map_type::PERF_EVENT_ARRAY | map_type::ARRAY_OF_MAPS | map_type::HASH_OF_MAPS
     );
-    let value_size = if per_cpu {
+    let value_size = if percpu::has_a_value_per_cpu(info.map_type) {
         let cpus = cpu::possible().context("read the number of possible CPUs")?;
         value.next_multiple_of(8).saturating_mul(cpus)
     } else if fd_value {

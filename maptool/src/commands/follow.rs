@@ -93,6 +93,8 @@ impl Session {
         }
         notify("STOPPING=1");
         if end.is_some() {
+            self.follower.detach_early();
+            self.follower.take_in(tree.changes()?)?;
             self.follower.give_up();
             self.report();
         }

@@ -24,6 +24,7 @@ use crate::text;
 mod asker;
 mod claim;
 mod early;
+mod event;
 mod rule;
 pub mod selector;
 mod traced;
@@ -33,6 +34,7 @@ use asker::Asker;
 use claim::Claim;
 pub use claim::Rival;
 use early::Early;
+pub use event::{Entry, Event};
 pub use selector::{Selector, Verdict};
 use tree::Change;
 
@@ -43,32 +45,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST: Duration = Duration::from_secs(1);
 /// How often it is checked that followed cgroups are still in the namespace that was stored: a link is read for each.
 const RECHECK: Duration = Duration::from_secs(5);
-
-/// What happened to a set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A member was stored.
-    Added(Entry),
-    /// A member was removed.
-    Removed(Entry),
-    /// A member could not be stored or removed.
-    Failed(Entry, String),
-    /// The kernel could not keep up; everything was looked at anew.
-    Overflow,
-    /// An engine does not answer as it should; names that only it knows are missing.
-    Warning(String),
-}
-
-/// A member, and what it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The kind of the set.
-    pub kind: Kind,
-    /// Its number.
-    pub id: u64,
-    /// The name of the container or unit, or the path in the hierarchy.
-    pub name: String,
-}
 
 /// A cgroup that matches.
 #[derive(Debug)]
@@ -114,6 +90,8 @@ pub struct Follower {
     asker: Asker,
     /// One for each cgroup set, where the kernel lets us.
     early: Vec<Early>,
+    /// Whether there was one: it may have added what we have not heard of.
+    was_early: bool,
     recheck: Instant,
     events: Vec<Event>,
     /// Something did not fit; it may when something else goes.
@@ -136,6 +114,7 @@ impl Follower {
             pending: Vec::new(),
             asker: Asker::new(),
             early: Vec::new(),
+            was_early: false,
             recheck: Instant::now() + RECHECK,
             events: Vec::new(),
             short: false,
@@ -168,6 +147,7 @@ impl Follower {
         let mut attached = sets.map(Early::attach).collect::<Result<Vec<_>>>()?;
         let rules = rule::everywhere(&self.selectors, self.is_whole());
         attached.iter_mut().try_for_each(|early| early.set_rules(0, &rules))?;
+        self.was_early = !attached.is_empty();
         self.early = attached;
         Ok(())
     }
@@ -270,7 +250,7 @@ impl Follower {
 
     /// Removes dead members: of cgroups that were made and removed while we did not hear of it.
     fn sweep(&mut self) -> Result<()> {
-        if self.early.is_empty() {
+        if !self.was_early {
             return Ok(());
         }
         for set in self.sets.iter().filter(|set| set.kind() == Kind::Cgroup) {
@@ -381,7 +361,7 @@ impl Follower {
 
     /// Removes what the kernel added and should not have: see [`rule`].
     fn take_back(&self, id: u64) {
-        if !self.early.is_empty() {
+        if self.was_early {
             self.sets.iter().filter(|set| set.kind() == Kind::Cgroup).for_each(|set| drop(set.remove(id)));
         }
     }
@@ -391,7 +371,7 @@ impl Follower {
         for early in &mut self.early {
             let _ = early.set_rules(id, &[]);
         }
-        if self.early.is_empty() {
+        if !self.was_early {
             return;
         }
         let was = |set: &&Set| set.kind() == Kind::Cgroup && set.remove(id).unwrap_or(false);
@@ -586,9 +566,13 @@ impl Follower {
         self.pending.push(pending);
     }
 
+    /// Lets the kernel add nothing any more. What it has added so far is reported as changes that were not taken in yet.
+    pub fn detach_early(&mut self) {
+        self.early.clear();
+    }
+
     /// Removes everything that was put into the sets.
     pub fn give_up(&mut self) {
-        self.early.clear();
         let ids: Vec<u64> = self.followed.keys().copied().collect();
         ids.into_iter().for_each(|id| self.removed(id));
     }
