@@ -132,7 +132,7 @@ fn core_json(relocation: &PlannedRelocation) -> Value {
             Ok(after) => object.insert("after".to_owned(), (*after).into()),
             Err(failure) => object.insert(
                 "poisoned".to_owned(),
-                json!({"reason": failure.reason.to_string(), "nearest": failure.nearest}),
+                json!({"reason": failure.reason().to_string(), "nearest": failure.nearest()}),
             ),
         };
     }
