@@ -9,11 +9,13 @@ use crate::btf::encode::{BtfBuilder, BtfFeatures};
 use crate::btf::{IntInfo, Linkage, TypeId};
 
 use super::btf;
-use crate::error::Result;
-use crate::insn::{Insn, OP_CALL, OP_EXIT, pseudo};
+use crate::error::{Error, Result};
+use crate::insn::{Insn, OP_CALL, OP_EXIT, OP_LD_IMM64, pseudo};
+use crate::map::{Map, MapConfig};
 use crate::program::{Program, ProgramConfig};
-use crate::section::{ProgramKind, program_type};
-use crate::sys::link;
+use crate::section::{ProgramKind, attach_type, program_type};
+use crate::spec::map::map_type;
+use crate::sys::{bpf, link};
 
 /// `r0 = imm`, on all 64 bits.
 const MOV64_IMM: u8 = 0xb7;
@@ -82,6 +84,41 @@ pub fn may_trace(
         ALLOWED.get_or_init(|| ());
     }
     Ok(())
+}
+
+/// Whether programs may refer to bytes of a map beyond the first half gigabyte (7.0), as only arenas have. Asked with a place
+/// that is outside of its map in any case; what counts is what the kernel says against it.
+pub fn far_offsets(token: Token<'_>) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    cached(&ANSWER, token, || {
+        let config = MapConfig {
+            map_type: map_type::ARRAY,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            token,
+            ..MapConfig::default()
+        };
+        let Ok(map) = Map::create(&config) else { return false };
+        let imm = bpf::fd_u32(map.as_fd()).cast_signed();
+        let load = Insn { code: OP_LD_IMM64, dst: 1, src: pseudo::MAP_VALUE, off: 0, imm };
+        let offset = Insn { imm: 1 << 30, ..Insn::default() };
+        let kind = ProgramKind { program_type: program_type::SOCKET_FILTER, ..ProgramKind::UNKNOWN };
+        let refused = program(&kind, &[load, offset, EXIT], token).err();
+        let log = refused.as_ref().and_then(Error::verifier_log);
+        log.is_some_and(|log| !log.contains("direct value offset"))
+    })
+}
+
+/// Whether one link puts a program on many places of a binary (6.6), each with its own cookie. Asked once per process.
+pub fn uprobe_multi(token: Token<'_>) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    cached(&ANSWER, token, || {
+        let attach_type = attach_type::TRACE_UPROBE_MULTI;
+        let kind = ProgramKind { program_type: program_type::KPROBE, attach_type, ..ProgramKind::UNKNOWN };
+        smallest_program(&kind, token)
+            .is_ok_and(|program| link::has_uprobe_multi(program.as_fd(), attach_type))
+    })
 }
 
 const EXIT: Insn = Insn { code: OP_EXIT, dst: 0, src: 0, off: 0, imm: 0 };

@@ -14,6 +14,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::insn::{Insn, OP_CALL, OP_LD_IMM64, pseudo};
 use crate::linker::RelocatedProgram;
 use crate::map::Map;
+use crate::spec::map::map_type;
 use crate::spec::{ObjectSpec, RelocTarget, Relocation, kconfig};
 
 /// Marks a reference to a map that was not created: a call of a helper that does not exist. Harmless in code
@@ -31,6 +32,8 @@ pub(super) struct Fixup<'a> {
     pub(super) failed: &'a BTreeMap<String, Error>,
     pub(super) externs: &'a mut Externs,
     pub(super) types: &'a mut KernelTypes,
+    /// Where the variables of the arena begin, in bytes from its start.
+    pub(super) arena_variables: u32,
     /// Modules whose functions are called; `call` has the position plus 1 in `off`.
     pub(super) modules: Vec<KernelType>,
 }
@@ -75,7 +78,8 @@ impl Fixup<'_> {
         };
         first.imm = map.as_fd().as_raw_fd();
         first.src = if offset.is_some() { pseudo::MAP_VALUE } else { pseudo::MAP_FD };
-        second.imm = offset.unwrap_or(0).cast_signed();
+        let start = if declared.map_type == map_type::ARENA { self.arena_variables } else { 0 };
+        second.imm = offset.map_or(0, |offset| start.wrapping_add(offset)).cast_signed();
         Ok(())
     }
 

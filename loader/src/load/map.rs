@@ -10,8 +10,8 @@ use std::path::Path;
 use super::{KernelTypes, pin, struct_ops};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::btf::BtfObject;
-use crate::kernel::cpu;
 use crate::kernel::privilege::{Need, explain};
+use crate::kernel::{cpu, probe};
 use crate::map::{KernelValue, Map, MapBtf, MapConfig, UpdateMode};
 use crate::spec::map::{MapSpec, map_flag, map_type};
 use crate::spec::{InitialTarget, ObjectSpec, Pinning};
@@ -42,6 +42,11 @@ pub(super) fn create_all(
     types: &mut KernelTypes,
 ) -> Created {
     let mut created = Created { maps: given, failed: BTreeMap::new() };
+    for (name, map) in created.maps.iter().filter(|(_, map)| map.info().map_type == map_type::ARENA) {
+        if let Err(error) = map.memory() {
+            created.failed.insert(name.clone(), error);
+        }
+    }
     for declared in &spec.maps {
         if declared.autocreate && !created.maps.contains_key(&declared.name) {
             let map = match declared.struct_ops {
@@ -109,9 +114,6 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
         let len = declared.extra.len();
         return Err(Error::incompatible(format!("its definition has {len} bytes more, of unknown meaning")));
     }
-    if declared.map_type == map_type::ARENA && declared.contents.is_some() {
-        return Err(Error::incompatible("variables in an arena are not supported by this loader"));
-    }
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
@@ -127,13 +129,44 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     };
     // What is missing for the programs is named now, not in a second attempt.
     let map = map.map_err(|error| explain(error, Need::Tracing))?;
-    if let Some(contents) = &declared.contents {
-        map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
+    match &declared.contents {
+        _ if declared.map_type == map_type::ARENA => fill_arena(declared, &map, with)?,
+        Some(contents) => {
+            map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
+        }
+        None => {}
     }
     if declared.freeze {
         map.freeze().context("freeze it")?;
     }
     Ok(map)
+}
+
+/// Stores the variables of an arena. The kernel learns from the mapping at which address the arena is for us, without which it
+/// loads no program that uses it.
+fn fill_arena(declared: &MapSpec, map: &Map, with: &With<'_>) -> Result<()> {
+    let memory = map.memory()?;
+    let Some(contents) = &declared.contents else { return Ok(()) };
+    let start = arena_variables(declared, with.token);
+    match memory.write(start, contents) {
+        true => Ok(()),
+        false => {
+            let (size, len) = (memory.len(), contents.len());
+            Err(Error::invalid(format!("its variables have {len} bytes, the arena has {size}")))
+        }
+    }
+}
+
+/// Where the variables of an arena begin, in bytes from its start: in the last pages where the kernel lets programs refer to
+/// these, so that what is allocated begins at the start (as libbpf has it since 1.8); else in the first.
+pub(super) fn arena_variables(declared: &MapSpec, token: probe::Token<'_>) -> usize {
+    let len = declared.contents.as_ref().map_or(0, Vec::len);
+    if len == 0 || !probe::far_offsets(token) {
+        return 0;
+    }
+    let page = cpu::page_size() as usize;
+    let whole = (declared.max_entries as usize).saturating_mul(page);
+    whole.saturating_sub(len.checked_next_multiple_of(page).unwrap_or(0))
 }
 
 /// The numbers that the kernel is asked for, as they are on this machine; with `btf`, the types of key and value.

@@ -151,9 +151,7 @@ impl ObjectSpec {
     /// differs from the value's, or if its type is another (bytes fit every type).
     pub fn set_global(&mut self, name: &str, value: impl GlobalValue) -> Result<()> {
         let bytes = value.bytes(self.endian);
-        let global = self.find_global(name)?;
-        data::check_value(global, self.btf.as_ref(), bytes.len(), value.shape())
-            .with_context(|| format!("set variable `{name}`"))?;
+        let global = self.global_for(name, &value)?;
         let (map, start, end) = (global.map, global.offset, global.offset.checked_add(global.size));
         self.maps
             .get_mut(map)
@@ -162,6 +160,14 @@ impl ObjectSpec {
             .ok_or_else(|| Error::incompatible(format!("variable `{name}` lies outside of its edited map")))?
             .copy_from_slice(&bytes);
         Ok(())
+    }
+
+    /// The variable of that name, which can hold `value`.
+    pub(crate) fn global_for(&self, name: &str, value: &impl GlobalValue) -> Result<&Global> {
+        let global = self.find_global(name)?;
+        data::check_value(global, self.btf.as_ref(), value.bytes(self.endian).len(), value.shape())
+            .with_context(|| format!("set variable `{name}`"))?;
+        Ok(global)
     }
 
     fn find_global(&self, name: &str) -> Result<&Global> {
