@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::{KernelTypes, pin, struct_ops};
 use crate::error::{Error, Result, ResultExt};
+use crate::insn::InsnOffset;
 use crate::kernel::btf::BtfObject;
 use crate::kernel::privilege::{Need, explain};
 use crate::kernel::{cpu, probe};
@@ -167,6 +168,28 @@ pub(super) fn arena_variables(declared: &MapSpec, token: probe::Token<'_>) -> us
     let page = cpu::page_size() as usize;
     let whole = (declared.max_entries as usize).saturating_mul(page);
     whole.saturating_sub(len.checked_next_multiple_of(page).unwrap_or(0))
+}
+
+/// The table of a `switch`, whose entries are instructions of the program that is to be loaded.
+pub(super) fn jump_table(targets: &[InsnOffset], token: Option<BorrowedFd<'_>>) -> Result<Map> {
+    /// Bytes of a `struct bpf_insn_array_value`: where the instruction is in the program, as it was given, rewritten, and
+    /// translated, each in 32 bits; the kernel fills in the latter two.
+    const VALUE: u32 = 16;
+    let max_entries = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let shape = MapConfig { key_size: 4, value_size: VALUE, max_entries, ..MapConfig::default() };
+    let config = MapConfig { name: ".jumptables".to_owned(), map_type: map_type::INSN_ARRAY, token, ..shape };
+    let map = Map::create(&config).map_err(|error| match error.errno() {
+        Some(libc::EINVAL) => Error::not_supported("jump tables (BPF_MAP_TYPE_INSN_ARRAY)", "6.19"),
+        _ => error,
+    })?;
+    for (slot, target) in (0_u32..).zip(targets) {
+        let mut value = [0; VALUE as usize];
+        let target = u32::try_from(target.0).unwrap_or(u32::MAX).to_ne_bytes();
+        value.iter_mut().zip(target).for_each(|(slot, byte)| *slot = byte);
+        map.update(&slot.to_ne_bytes(), &value, UpdateMode::Any)?;
+    }
+    map.freeze()?;
+    Ok(map)
 }
 
 /// The numbers that the kernel is asked for, as they are on this machine; with `btf`, the types of key and value.

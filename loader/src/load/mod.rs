@@ -162,17 +162,25 @@ impl Object {
             None => linked.relocate_without_types()?,
         };
         let (maps, externs, types) = (&self.maps, &mut self.externs, &mut self.types);
-        let (failed, arena_variables) = (&self.failed_maps, self.arena_variables);
-        let mut fixup =
-            Fixup { spec: &self.spec, maps, failed, externs, types, arena_variables, modules: Vec::new() };
+        let token = self.token.as_ref().map(AsFd::as_fd);
+        let mut fixup = Fixup {
+            spec: &self.spec,
+            maps,
+            failed: &self.failed_maps,
+            externs,
+            types,
+            arena_variables: self.arena_variables,
+            token,
+            jump_tables: Vec::new(),
+            modules: Vec::new(),
+        };
         let insns = fixup.apply(&relocated)?;
-        let called = fixup.modules;
+        let (called, _jump_tables) = (fixup.modules, fixup.jump_tables);
         // Owned, since they must stay open until the program is loaded.
         let modules =
             called.iter().map(|module| owned(types.module_object(*module)?)).collect::<Result<Vec<_>>>()?;
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
         let (mut kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
-        let token = self.token.as_ref().map(AsFd::as_fd);
         // One link for all places of a static probe, where the kernel has such links; the program must be loaded for it.
         if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token) {
             kind.attach_type = attach_type::TRACE_UPROBE_MULTI;
