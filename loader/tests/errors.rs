@@ -88,7 +88,8 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let full = map.update(&[2; 4], &[0; 4], UpdateMode::Any).unwrap_err();
     assert_reads(&full, ErrorKind::Limit, &["bpf(BPF_MAP_UPDATE_ELEM): argument list too long"]);
     let exists = map.update(&[1; 4], &[0; 4], UpdateMode::NoExist).unwrap_err();
-    assert_eq!((exists.kind(), exists.errno()), (ErrorKind::Exists, Some(nix::libc::EEXIST)));
+    assert_reads(&exists, ErrorKind::Exists, &["bpf(BPF_MAP_UPDATE_ELEM): file exists"]);
+    assert_eq!(exists.errno(), Some(nix::libc::EEXIST));
     map.freeze().unwrap();
     let frozen = map.update(&[1; 4], &[0; 4], UpdateMode::Any).unwrap_err();
     assert_reads(&frozen, ErrorKind::Permission, &["bpf(BPF_MAP_UPDATE_ELEM): operation not permitted"]);

@@ -78,9 +78,7 @@ impl Fixup<'_> {
 
     fn map(&self, index: usize, offset: Option<u32>, first: &mut Insn, second: &mut Insn) -> Result<()> {
         let declared = self.spec.maps.get(index).ok_or_else(|| Error::invalid("a reference to no map"))?;
-        if let Some(error) = self.failed.get(&declared.name) {
-            return Err(Error::new(error.kind(), error.to_string()));
-        }
+        self.check_created(&declared.name)?;
         let Some(map) = self.maps.get(&declared.name) else {
             let call = poison(POISON_MAP, index);
             (*first, *second) = (call, call);
@@ -91,6 +89,11 @@ impl Fixup<'_> {
         let start = if declared.map_type == map_type::ARENA { self.arena_variables } else { 0 };
         second.imm = offset.map_or(0, |offset| start.wrapping_add(offset)).cast_signed();
         Ok(())
+    }
+
+    /// The reason, if the map was to be created and could not be.
+    fn check_created(&self, name: &str) -> Result<()> {
+        self.failed.get(name).map_or(Ok(()), |error| Err(Error::new(error.kind(), error.to_string())))
     }
 
     /// `ld_imm64` of a jump table, which becomes a map; the instruction that jumps finds the target in it.
@@ -109,6 +112,7 @@ impl Fixup<'_> {
         let dst = first.dst;
         let (src, low, high) = match self.externs.resolve(self.spec, index, self.types)? {
             Resolved::Kconfig { offset } => {
+                self.check_created(kconfig::SECTION)?;
                 let map = self.maps.get(kconfig::SECTION);
                 let map = map.ok_or_else(|| Error::invalid("the map `.kconfig` was not created"))?;
                 (pseudo::MAP_VALUE, map.as_fd().as_raw_fd(), offset.cast_signed())
