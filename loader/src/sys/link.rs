@@ -35,15 +35,20 @@ pub fn link_create_tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u6
     own_fd(CALL, ret)
 }
 
-/// `BPF_LINK_CREATE` of an iterator over everything there is (5.8).
-pub fn link_create_iter(program: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+/// `BPF_LINK_CREATE` of an iterator (5.8). `info` is a `union bpf_iter_link_info`: zeros for everything there is; what else it
+/// may hold, the caller knows. A kernel whose union is shorter answers `E2BIG` if what it does not know is not zero.
+pub fn link_create_iter(program: BorrowedFd<'_>, info: [u32; 4]) -> SysResult<OwnedFd> {
     const CALL: &str = "bpf(BPF_LINK_CREATE)";
+    let everything = info == [0; 4];
     let mut attr = attr::LinkCreateIter {
         prog_fd: fd_u32(program),
         attach_type: attach_type::TRACE_ITER,
+        iter_info: if everything { 0 } else { read_ptr(&info) },
+        iter_info_len: if everything { 0 } else { 16 },
         ..Default::default()
     };
-    // SAFETY: no pointers: `iter_info` stays 0.
+    const { assert!(size_of::<[u32; 4]>() == 16) };
+    // SAFETY: the kernel reads 16 bytes at `iter_info` unless it is 0; they outlive the call.
     let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
     own_fd(CALL, ret)
 }
