@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::btf::ObjectTypes;
 use super::{KernelTypes, pin, struct_ops};
 use crate::error::{Error, Result, ResultExt};
 use crate::insn::InsnOffset;
@@ -28,7 +29,7 @@ pub(super) struct Created {
 /// What maps are created with.
 pub(super) struct With<'a> {
     /// The object's types.
-    pub(super) btf: Option<&'a BtfObject>,
+    pub(super) types: &'a ObjectTypes,
     /// Where maps are that are pinned by name.
     pub(super) root: &'a Path,
     /// What stands for the privilege.
@@ -88,10 +89,14 @@ fn create_struct_ops(
     types: &mut KernelTypes,
 ) -> Result<Map> {
     let fitted = struct_ops::fit(spec, declared, types)?;
+    if let Some(refused) = &with.types.refused {
+        return Err(Error::incompatible(format!("it needs the object's types ({refused})")));
+    }
     let value_size = u32::try_from(fitted.bytes.len()).unwrap_or(u32::MAX);
     let mut config = MapConfig { value_size, token: with.token, ..config_of(declared, None)? };
     // The kernel wants the object's types here, too, and looks for none in them.
-    config.btf = with.btf.map(|btf| MapBtf { fd: btf.as_fd(), key_type_id: 0, value_type_id: 0 });
+    config.btf =
+        with.types.object.as_ref().map(|btf| MapBtf { fd: btf.as_fd(), key_type_id: 0, value_type_id: 0 });
     let module = types.module_object(fitted.value)?;
     config.kernel_value = Some(KernelValue { type_id: fitted.value.id.0, module });
     Map::create(&config).map_err(|error| explain(error, Need::Tracing))
@@ -118,7 +123,7 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
-    let mut config = MapConfig { token: with.token, ..config_of(declared, with.btf)? };
+    let mut config = MapConfig { token: with.token, ..config_of(declared, with.types.object.as_ref())? };
     config.inner = template.as_ref().map(Map::as_fd);
     let map = match Map::create(&config) {
         // Some types take no key and value types, and which do has changed over the years.

@@ -29,8 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{Link, usdt};
-use crate::error::{Error, Result, ResultExt};
-use crate::kernel::btf::BtfObject;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::{probe, token};
 use crate::linker;
 use crate::map::{Map, UpdateMode};
@@ -78,7 +77,7 @@ pub struct Object {
     maps: BTreeMap<String, Map>,
     /// Why maps that were to be created were not.
     failed_maps: BTreeMap<String, Error>,
-    btf: Option<BtfObject>,
+    btf: btf::ObjectTypes,
     types: KernelTypes,
     externs: Externs,
     token: Option<OwnedFd>,
@@ -105,7 +104,7 @@ impl Object {
             Externs::configure(&mut spec, &options.kconfig, owned(token.as_ref().map(AsFd::as_fd))?);
         let btf = btf::load(&spec, token.as_ref().map(AsFd::as_fd));
         let root = options.pin_root.unwrap_or_else(|| PathBuf::from(PIN_ROOT));
-        let with = map::With { btf: btf.as_ref(), root: &root, token: token.as_ref().map(AsFd::as_fd) };
+        let with = map::With { types: &btf, root: &root, token: token.as_ref().map(AsFd::as_fd) };
         let created = map::create_all(&spec, options.maps, &with, &mut types);
         let map::Created { maps, failed: mut failed_maps } = created;
         match failed_maps.pop_first() {
@@ -191,15 +190,26 @@ impl Object {
             kind: &kind,
             relocated: &relocated,
             insns: &insns,
-            btf: self.btf.as_ref(),
+            btf: self.btf.object.as_ref(),
             attach_to,
             modules: &modules,
             token,
-        })?;
+        });
+        let program = program.map_err(|error| self.without_types(error))?;
         self.after_load(index, &program)?;
         match program.kind().target {
             Target::Usdt { .. } => self.with_usdt_tables(program),
             _ => Ok(program),
+        }
+    }
+
+    /// A program may be rejected because the kernel has not got the types of its functions.
+    fn without_types(&self, error: Error) -> Error {
+        match &self.btf.refused {
+            Some(refused) if error.kind() == ErrorKind::Verifier => {
+                error.context(format!("without the object's types ({refused})"))
+            }
+            _ => error,
         }
     }
 
