@@ -189,7 +189,7 @@ fn a_probe_is_seen_at_every_place_and_its_semaphore_says_that_somebody_listens()
     let Some(link) = try_attach(&program, 0) else { return };
     assert_eq!(
         link.as_link().is_some(),
-        probe::uprobe_multi(None),
+        probe::uprobe_multi(None).unwrap(),
         "one link where the kernel has such links"
     );
     let listened = if cfg!(target_arch = "x86_64") { run() } else { Some(2) };

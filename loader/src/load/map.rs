@@ -167,7 +167,7 @@ fn fill_arena(declared: &MapSpec, map: &Map, with: &With<'_>) -> Result<()> {
 /// these, so that what is allocated begins at the start (as libbpf has it since 1.8); else in the first.
 pub(super) fn arena_variables(declared: &MapSpec, token: probe::Token<'_>) -> usize {
     let len = declared.contents.as_ref().map_or(0, Vec::len);
-    if len == 0 || !probe::far_offsets(token) {
+    if len == 0 || !probe::far_offsets(token).unwrap_or(false) {
         return 0;
     }
     let page = cpu::page_size() as usize;

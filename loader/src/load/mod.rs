@@ -181,7 +181,7 @@ impl Object {
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
         let (mut kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
         // One link for all places of a static probe, where the kernel has such links; the program must be loaded for it.
-        if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token) {
+        if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token).unwrap_or(false) {
             kind.attach_type = attach_type::TRACE_UPROBE_MULTI;
         }
         let program = program::load(&program::Parts {
