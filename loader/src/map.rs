@@ -5,6 +5,7 @@
 //! against the geometry that the kernel reported. What maps an object declares is in [`crate::spec`]; in
 //! which order they are made is in [`crate::load`].
 
+mod memory;
 mod percpu;
 mod pin;
 
@@ -12,6 +13,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::cpu;
@@ -19,6 +21,7 @@ use crate::kernel::privilege::{self, Need};
 use crate::pinned;
 use crate::spec::map::{map_flag, map_type};
 use crate::sys::bpf::{self, MapRef, MapShape};
+use crate::sys::shared::SharedMemory;
 use crate::sys::uapi::{self, update};
 use crate::sys::{SysError, attr};
 
@@ -132,6 +135,8 @@ pub struct Map {
     fd: OwnedFd,
     info: MapInfo,
     shape: MapShape,
+    /// Its memory in this process, once somebody asked for it.
+    memory: OnceLock<Arc<SharedMemory>>,
 }
 
 impl AsFd for Map {
@@ -201,7 +206,7 @@ impl Map {
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let info = read_info(fd.as_fd())?;
         let shape = shape_of(&info)?;
-        Ok(Self { fd, info, shape })
+        Ok(Self { fd, info, shape, memory: OnceLock::new() })
     }
 
     /// What the kernel said of this map when it was created or opened.
@@ -404,7 +409,7 @@ impl Map {
     /// A second owner of the same map.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::io("dup", error))?;
-        Ok(Self { fd, info: self.info.clone(), shape: self.shape })
+        Ok(Self { fd, info: self.info.clone(), shape: self.shape, memory: self.memory.clone() })
     }
 
     fn raw(&self) -> MapRef<'_> {

@@ -125,6 +125,12 @@ impl Program {
         numbers.log_level = 1;
         match request.send(numbers, &mut log) {
             Ok(fd) => Ok(loaded(fd)),
+            // Kernels before 6.4 keep the beginning of a log that is too long, later ones its end.
+            Err(SysError { errno: libc::ENOSPC, .. }) if first.errno != libc::ENOSPC => {
+                let text = verifier_log::text(&log);
+                let why = "why, is not in the 16 MiB of log that this kernel gives";
+                Err(Error::verifier(first.errno, why.to_owned(), text))
+            }
             Err(_) => Err(rejected(first, &log, config.kind)),
         }
     }

@@ -5,8 +5,11 @@
 
 mod common;
 
+use common::elf::{ObjectBuilder, Symbol};
 use common::kernel::may_use_bpf;
-use common::sample;
+use common::sample::{self, exit};
+use loader::btf::TypeId;
+use loader::btf::encode::{BtfBuilder, Field};
 use loader::load::{LoadOptions, Object};
 use loader::map::{MapConfig, UpdateMode};
 use loader::spec::ObjectSpec;
@@ -88,7 +91,8 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let full = map.update(&[2; 4], &[0; 4], UpdateMode::Any).unwrap_err();
     assert_reads(&full, ErrorKind::Limit, &["bpf(BPF_MAP_UPDATE_ELEM): argument list too long"]);
     let exists = map.update(&[1; 4], &[0; 4], UpdateMode::NoExist).unwrap_err();
-    assert_eq!((exists.kind(), exists.errno()), (ErrorKind::Exists, Some(nix::libc::EEXIST)));
+    assert_reads(&exists, ErrorKind::Exists, &["bpf(BPF_MAP_UPDATE_ELEM): file exists"]);
+    assert_eq!(exists.errno(), Some(nix::libc::EEXIST));
     map.freeze().unwrap();
     let frozen = map.update(&[1; 4], &[0; 4], UpdateMode::Any).unwrap_err();
     assert_reads(&frozen, ErrorKind::Permission, &["bpf(BPF_MAP_UPDATE_ELEM): operation not permitted"]);
@@ -115,4 +119,24 @@ fn a_token_of_a_place_that_delegates_nothing_is_refused_with_the_reason() {
     );
     let error = loader::kernel::token::create(std::path::Path::new("/no/such/place")).unwrap_err();
     assert_eq!(error.to_string(), "make a BPF token of `/no/such/place`: open: no such file or directory");
+}
+
+#[test]
+fn a_rejection_without_types_says_why_the_kernel_did_not_take_them() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let mut builder = ObjectBuilder::new(Endian::NATIVE);
+    let code = builder.code("socket", &[exit()]);
+    builder.symbol(Symbol::function("nothing", code, 0, 1));
+    let mut types = BtfBuilder::new();
+    types.structure("odd", 4, &[Field::new("nothing", TypeId::VOID, 0)]);
+    builder.data(".BTF", &types.build(Endian::NATIVE));
+    let spec = ObjectSpec::parse(&builder.build()).unwrap();
+    let error = Object::create(spec, LoadOptions::default()).unwrap().load_program("nothing").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Verifier);
+    let line = error.to_string();
+    let start = "load program `nothing`: without the object's types (the kernel refused the BTF: ";
+    let end = ": bpf(BPF_BTF_LOAD): invalid argument): rejected by the verifier: R0 !read_ok (verifier log: ";
+    assert!(line.starts_with(start) && line.contains(end), "{line}");
 }

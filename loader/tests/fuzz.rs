@@ -1,6 +1,7 @@
 //! The fuzz targets with a seeded generator and a bound, so that every run of the tests tries the same inputs.
 //!
 //! `LOADER_FUZZ_SECONDS` makes each target run that long, from a seed of its own that a failure prints.
+//! `LOADER_FUZZ_SEEDS=DIR` writes the seeds to `DIR/TARGET/` for another fuzzer, and tries only them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(clippy::cast_possible_truncation, reason = "random numbers are cut on purpose")]
@@ -10,6 +11,7 @@ mod common;
 #[allow(unreachable_pub, reason = "shared with the fuzzer")]
 mod targets;
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -110,6 +112,14 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
     });
     for (number, seed) in seeds.iter().enumerate() {
         feed(&format!("{name}: seed {number}"), seed, &target);
+    }
+    if let Some(directory) = std::env::var_os("LOADER_FUZZ_SEEDS") {
+        let directory = Path::new(&directory).join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(directory.join(number.to_string()), seed).unwrap();
+        }
+        return;
     }
     let mut runs = 0;
     while seconds.map_or(runs < RUNS, |seconds| start.elapsed() < Duration::from_secs(seconds)) {

@@ -366,3 +366,62 @@ fn a_field_that_the_target_lacks_is_reported_with_its_source_line() {
     let source = poisoned.source.as_ref().unwrap();
     assert_eq!((source.line, source.column, source.text.as_str()), (7, 1, "return task->pid;"));
 }
+
+/// `switch` as clang 22 compiles it: the place to jump to is looked up in a table, and `gotox` jumps there.
+fn switching(endian: Endian, first_target: u64) -> ObjectBuilder {
+    let table = Insn { code: 0x18, dst: 1, ..Insn::default() };
+    let gotox = Insn { code: 0x0d, dst: 1, ..Insn::default() };
+    let mut builder = ObjectBuilder::new(endian);
+    let code = builder.code("socket", &[call(-1), exit()]);
+    // A function in front, so that places in the section are not places in the program.
+    let body = [table, Insn::default(), gotox, set(7), exit(), set(8), exit()];
+    let text = builder.code(".text", &[&[set(0), exit()][..], &body].concat());
+    let targets = [first_target, 7 * 8];
+    let data = targets.map(|target| endian.u64_bytes(target)).concat();
+    let tables = builder.section(".jumptables", common::elf::PROGBITS, 2, data);
+    builder.symbol(Symbol::function("main", code, 0, 2));
+    builder.symbol(Symbol::function("front", text, 0, 2).bound(LOCAL));
+    let callee = builder.symbol(Symbol::function("switching", text, 2, 7).bound(LOCAL));
+    let table = builder.symbol(Symbol::object("BPF.JT.0.0", tables, 0, 16).bound(LOCAL));
+    builder.relocate(code, 0, callee, R64_32);
+    builder.relocate(text, 16, table, R64_64);
+    builder
+}
+
+#[test]
+fn jump_tables_lead_to_the_same_instructions_wherever_their_function_goes() {
+    for endian in ORDERS {
+        let linked = link_first(&switching(endian, 5 * 8)).unwrap();
+        assert_eq!(function_names(&linked), [("main", 0), ("switching", 2)]);
+        let [table] = &linked.jump_tables[..] else { panic!("{:?}", linked.jump_tables) };
+        let led_to: Vec<Insn> = table.iter().map(|target| linked.insns[target.0]).collect();
+        assert_eq!((table[0].0, led_to), (5, vec![set(7), set(8)]));
+        let open: Vec<_> = linked.relocations.iter().map(|r| (r.at.0, r.target)).collect();
+        assert_eq!(open, [(2, RelocTarget::JumpTable { index: 0 })]);
+    }
+}
+
+#[test]
+fn a_jump_table_that_leads_out_of_its_function_is_refused() {
+    // Into the function in front, between two instructions, behind the end, and far away.
+    for target in [0, 5 * 8 + 4, 9 * 8, u64::MAX - 7] {
+        let error = link_first(&switching(Endian::Little, target)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidObject);
+        let expected = "link program `main`: a jump table that leads out of its function";
+        assert_eq!(error.to_string(), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_jump_table_that_is_not_in_its_section_is_refused() {
+    for (value, size) in [(8, 16), (4, 8), (0, 12), (0, 0), (u64::MAX - 7, 16), (0, u64::MAX)] {
+        let mut builder = ObjectBuilder::new(Endian::Little);
+        let tables = builder.section(".jumptables", common::elf::PROGBITS, 2, vec![0; 16]);
+        builder.symbol(Symbol::object("table", tables, value, size));
+        let error = ObjectSpec::parse(&builder.build()).unwrap_err();
+        let expected = format!(
+            "read section `.jumptables`: read jump table `table`: {size} bytes at {value} are no entries of 8 bytes in it"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
+}

@@ -16,6 +16,9 @@ pub fn attach(program: &Program, name: &str, options: AttachOptions) -> Result<L
         Err(SysError { errno: libc::ENOENT, .. }) => {
             Err(Error::not_found(format!("this kernel has no raw tracepoint `{name}`")))
         }
+        Err(SysError { errno: libc::EINVAL | libc::E2BIG, .. }) if options.cookie != 0 => {
+            Err(Error::not_supported("cookie for raw tracepoints", "6.10"))
+        }
         Err(error) => Err(error.into()),
     }
 }

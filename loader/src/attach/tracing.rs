@@ -19,6 +19,15 @@ pub fn attach(program: &Program, options: AttachOptions) -> Result<Link> {
             return Err(Error::not_supported("cookie for tracing programs", "5.19"));
         }
         Err(SysError { errno: libc::EINVAL, .. }) => bpf::raw_tracepoint_open(None, program.as_fd(), 0)?,
+        // BPF_MAX_TRAMP_LINKS: 38 on most architectures.
+        Err(error @ SysError { errno: libc::E2BIG, .. }) => {
+            let why = "there are as many programs on the function as the kernel allows";
+            return Err(Error::from(error).context(why));
+        }
+        Err(error @ SysError { errno: libc::EBUSY, .. }) => {
+            let why = "the function is in the hands of something else, such as live patching, or is replaced already";
+            return Err(Error::from(error).context(why));
+        }
         other => other?,
     };
     Ok(Link::from_link(link))

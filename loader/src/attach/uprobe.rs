@@ -15,6 +15,7 @@ use super::pmu::Pmu;
 use super::{AttachOptions, Link, glob, on_event};
 use crate::error::{Error, Result, ResultExt};
 use crate::program::Program;
+use crate::sys::link::UprobeMulti;
 use crate::sys::perf::{self, PerfEvent};
 use crate::sys::{SysError, link, uapi};
 
@@ -94,17 +95,22 @@ pub fn attach_multi(
         return Err(Error::not_found(format!("`{}` has no function `{pattern}`", path.display())));
     }
     let flags = if at_return { uapi::F_UPROBE_MULTI_RETURN } else { 0 };
-    let attach_type = program.kind().attach_type;
-    let c_path = c_path(&path)?;
-    let made = link::link_create_uprobe_multi(
-        program.as_fd(),
-        attach_type,
-        &c_path,
-        &offsets,
-        flags,
-        options.cookie,
-    );
-    match made {
+    let cookies = vec![options.cookie; if options.cookie == 0 { 0 } else { offsets.len() }];
+    on_places(program, &path, &offsets, &[], &cookies, flags)
+}
+
+/// Puts `program`, which was loaded for such links, on places of a file by one link; see [`UprobeMulti`].
+pub(super) fn on_places(
+    program: &Program,
+    path: &Path,
+    offsets: &[u64],
+    semaphores: &[u64],
+    cookies: &[u64],
+    flags: u32,
+) -> Result<Link> {
+    let (c_path, attach_type) = (c_path(path)?, program.kind().attach_type);
+    let places = UprobeMulti { path: &c_path, offsets, semaphores, cookies, flags };
+    match link::link_create_uprobe_multi(program.as_fd(), attach_type, places) {
         Ok(link) => Ok(Link::from_link(link)),
         Err(SysError { errno: libc::EINVAL, .. })
             if !link::has_uprobe_multi(program.as_fd(), attach_type) =>

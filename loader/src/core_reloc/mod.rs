@@ -19,6 +19,7 @@ pub use access::{RelocKind, type_spelling};
 use matching::{Budget, Matcher, Miss, same_kind};
 pub use patch::POISON_HELPER;
 use patch::Patched;
+use report::Cause;
 pub use report::{FailedRelocation, FailureReason};
 use value::{Value, value};
 
@@ -183,15 +184,19 @@ impl CoreResolver {
                 Patched::Done => return Ok(Outcome::Patched),
                 Patched::Width { local, target } => {
                     patch::poison(insns, at)?;
-                    let why = (FailureReason::Width { local, target }, Vec::new());
-                    return self.failed(record, spec, kind, why, candidates);
+                    return self.failed(
+                        record,
+                        spec,
+                        kind,
+                        (Cause::Width { local, target }, blob),
+                        &candidates,
+                    );
                 }
             }
         }
         patch::poison(insns, at)?;
         let blob = miss.map_or(0, |(_, blob)| blob);
-        let why = report::explain(&self.local, self.blob(blob)?, miss.map(|(miss, _)| miss));
-        self.failed(record, spec, kind, why, candidates)
+        self.failed(record, spec, kind, (Cause::Miss(miss.map(|(miss, _)| miss)), blob), &candidates)
     }
 
     fn blob(&self, blob: usize) -> Result<&Btf> {
@@ -204,19 +209,18 @@ impl CoreResolver {
         record: &CoreRecord,
         spec: &Spec,
         kind: RelocKind,
-        (reason, nearest): (FailureReason, Vec<String>),
-        candidates: Vec<KernelType>,
+        (cause, blob): (Cause, usize),
+        candidates: &[KernelType],
     ) -> Result<Outcome> {
-        let access = report::access_text(&self.local, spec, self.local.string(record.access_off)?);
-        let offset = record.offset;
-        let candidates = candidates.into_iter().map(|candidate| candidate.id).collect();
         Ok(Outcome::Poisoned(Box::new(FailedRelocation {
-            offset,
+            offset: record.offset,
             kind,
-            access,
-            reason,
-            nearest,
-            candidates,
+            candidates: candidates.iter().map(|candidate| candidate.id).collect(),
+            spec: spec.clone(),
+            access_off: record.access_off,
+            cause,
+            local: self.local.clone(),
+            target: self.blob(blob)?.clone(),
         })))
     }
 
