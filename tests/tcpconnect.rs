@@ -52,7 +52,7 @@ fn a_connect_is_one_row_with_its_outcome() {
     let refused = closed_port();
     TcpStream::connect(("127.0.0.1", refused)).unwrap_err();
     let finished = scene.rows(tracer);
-    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT         LAT(ms)";
+    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT          LAT(ms)";
     assert_eq!(finished.stdout[0], header);
     let [connected, failed] = finished.rows() else { panic!("{finished:#?}") };
     let words: Vec<&str> = connected.split_whitespace().collect();
