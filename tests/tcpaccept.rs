@@ -229,6 +229,34 @@ fn a_multipath_connection_is_its_first_path() {
 }
 
 #[test]
+fn what_is_accepted_before_it_is_established_is_one_accept() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
+        let tracer = scene.start_json(["--hook", hook]);
+        let (client, _server) = or_skip!(tcp::fast_open_pair());
+        let events = scene.events(tracer);
+        let port = client.local_addr().unwrap().port();
+        assert_eq!(values(&events, "remote_port"), [&json!(port)], "{hook}");
+        assert_eq!(values(&events, "pid"), [&json!(id())], "{hook}");
+    }
+}
+
+#[test]
+fn a_scoped_peer_is_shown_with_its_link() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    let own = or_skip!(tcp::own_address("fe80::1/64", 1));
+    let listener = TcpListener::bind(std::net::SocketAddrV6::new(own, 0, 0, 1)).unwrap();
+    for (option, shown) in [("-T", "fe80::1%1"), ("--json", "\"scope_id\":1,")] {
+        let tracer = scene.start([option]);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap();
+        let row = tracer.wait_line("the accept", |line| line.contains("fe80::1"));
+        assert!(row.contains(shown), "{row}");
+        tracer.stop().quiet();
+    }
+}
+
+#[test]
 fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let set = scene.sandbox.create_set("mntns");
@@ -256,6 +284,12 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     assert_eq!(values(&events, "remote_port"), expected.iter().collect::<Vec<_>>());
     assert!(events.iter().all(|event| event["mntns"] == shell.inode), "{events:#?}");
     close(outside);
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    let hooks = ["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"];
+    tcp::container::is_shown_beside_the_host("tcpaccept", &hooks, 1);
 }
 
 #[test]

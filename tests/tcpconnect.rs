@@ -245,6 +245,11 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
 }
 
 #[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    tcp::container::is_shown_beside_the_host("tcpconnect", &["fexit", "kretprobe", "tracepoint"], 1);
+}
+
+#[test]
 fn with_both_sets_a_task_must_be_in_both() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let group = or_skip!(Cgroup::new());
