@@ -113,7 +113,7 @@ impl<T: Tracer> Stream<T> {
         match self.tracer.decode(&mut self.scratch, bytes) {
             Ok(None) => {}
             Ok(Some(event)) => {
-                match &self.format {
+                match &mut self.format {
                     Format::Table(columns) => columns.push_row(&mut self.out, &event, &mut self.context),
                     Format::Json(keys) => keys.push_line(&mut self.out, &event, &mut self.context),
                 }

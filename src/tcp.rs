@@ -211,6 +211,8 @@ impl<O: Tool> Tracer for Tcp<O> {
         ("uid", 'u'),
         ("print_uid", 'U'),
         ("pid", 'p'),
+        ("cgroupmap", 'C'),
+        ("mntnsmap", 'M'),
         ("verbose", 'v'),
     ];
     const OBJECT: &'static [u8] = O::OBJECT;

@@ -156,29 +156,30 @@ fn a_mapped_peer_is_ipv4_and_json_tells_the_family_of_the_socket() {
 }
 
 #[test]
-fn ipv6_rows_keep_their_columns_apart() {
+fn ipv6_addresses_stand_where_their_columns_do_for_which_a_wider_header_comes() {
     let scene = or_skip!(Scene::new("tcpaccept"));
-    or_skip!(tcp::own_address("fd00:1111:2222:3333:4444:5555:6666:7777/128", 0));
+    let long = "fd00:1111:2222:3333:4444:5555:6666:7777";
+    or_skip!(tcp::own_address(&format!("{long}/128"), 0));
     let tracer = scene.start([""; 0]);
-    let pairs = [pair("fd00:1111:2222:3333:4444:5555:6666:7777"), pair("::1")];
+    let pairs = [pair("::1"), pair(long), pair("::1")];
     let finished = scene.rows(tracer);
-    for (row, (client, server)) in finished.rows().iter().zip(&pairs) {
-        let words: Vec<&str> = row.split_whitespace().collect();
+    let [narrow, short, wide, row, last] = &finished.stdout[..] else { panic!("{finished:#?}") };
+    assert!(narrow.split_whitespace().eq(wide.split_whitespace()), "{finished:#?}");
+    for (header, row, (client, server)) in
+        [(narrow, short, &pairs[0]), (wide, row, &pairs[1]), (wide, last, &pairs[2])]
+    {
         let (peer, own) = (client.local_addr().unwrap(), server.local_addr().unwrap());
-        let expected = [
-            "6".into(),
-            peer.ip().to_string(),
-            peer.port().to_string(),
-            own.ip().to_string(),
-            own.port().to_string(),
+        let cells = [
+            ("RADDR", peer.ip().to_string()),
+            ("RPORT", peer.port().to_string()),
+            ("LADDR", own.ip().to_string()),
+            ("LPORT", own.port().to_string()),
         ];
-        assert_eq!(words[words.len() - 5..], expected);
+        for (column, value) in cells {
+            let at = header.find(column).unwrap();
+            assert_eq!(row[at..].split(' ').next(), Some(value.as_str()), "{column}: {finished:#?}");
+        }
     }
-    assert_eq!(finished.rows().len(), 2);
-    // A short address leaves the columns where they are.
-    let (header, row) = (&finished.stdout[0], &finished.rows()[1]);
-    assert_eq!(row.find("::1"), header.find("RADDR"));
-    assert_eq!(row.rfind("::1"), header.find("LADDR"));
 }
 
 #[test]
@@ -228,6 +229,34 @@ fn a_multipath_connection_is_its_first_path() {
 }
 
 #[test]
+fn what_is_accepted_before_it_is_established_is_one_accept() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
+        let tracer = scene.start_json(["--hook", hook]);
+        let (client, _server) = or_skip!(tcp::fast_open_pair());
+        let events = scene.events(tracer);
+        let port = client.local_addr().unwrap().port();
+        assert_eq!(values(&events, "remote_port"), [&json!(port)], "{hook}");
+        assert_eq!(values(&events, "pid"), [&json!(id())], "{hook}");
+    }
+}
+
+#[test]
+fn a_scoped_peer_is_shown_with_its_link() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    let own = or_skip!(tcp::own_address("fe80::1/64", 1));
+    let listener = TcpListener::bind(std::net::SocketAddrV6::new(own, 0, 0, 1)).unwrap();
+    for (option, shown) in [("-T", "fe80::1%1"), ("--json", "\"scope_id\":1,")] {
+        let tracer = scene.start([option]);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap();
+        let row = tracer.wait_line("the accept", |line| line.contains("fe80::1"));
+        assert!(row.contains(shown), "{row}");
+        tracer.stop().quiet();
+    }
+}
+
+#[test]
 fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let set = scene.sandbox.create_set("mntns");
@@ -255,6 +284,12 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     assert_eq!(values(&events, "remote_port"), expected.iter().collect::<Vec<_>>());
     assert!(events.iter().all(|event| event["mntns"] == shell.inode), "{events:#?}");
     close(outside);
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    let hooks = ["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"];
+    tcp::container::is_shown_beside_the_host("tcpaccept", &hooks, 1);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_connect_is_one_row_with_its_outcome() {
     let refused = closed_port();
     TcpStream::connect(("127.0.0.1", refused)).unwrap_err();
     let finished = scene.rows(tracer);
-    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT         LAT(ms)";
+    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT          LAT(ms)";
     assert_eq!(finished.stdout[0], header);
     let [connected, failed] = finished.rows() else { panic!("{finished:#?}") };
     let words: Vec<&str> = connected.split_whitespace().collect();
@@ -242,6 +242,11 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     assert_eq!(values(&events[..3], "local_port"), expected.iter().collect::<Vec<_>>());
     assert_eq!(values(&events[3..], "result"), [&json!("ENETUNREACH"), &json!("ECONNREFUSED")]);
     assert!(events.iter().all(|event| event["mntns"] == shell.inode), "{events:#?}");
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    tcp::container::is_shown_beside_the_host("tcpconnect", &["fexit", "kretprobe", "tracepoint"], 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use loader::spec::ObjectSpec;
 use loader::{Error, Result};
 use tracers::cli::{self, Common};
 use tracers::event::{Header, Wire, take};
-use tracers::field::{Field, Value};
+use tracers::field::{Field, Value, WIDEST_PID};
 use tracers::filter::TaskFilter;
 use tracers::message::Failure;
 use tracers::output::json::Object;
@@ -276,9 +276,11 @@ static FIELDS: &[F] = &[
     F::uid(),
     F::gid(),
     F::new("pid", "process id", |event| Value::Unsigned(event.record.header.pid.into()))
-        .column("PID", 6, Left, |tool| tool.options.tid.is_none()),
+        .column("PID", 6, Left, |tool| tool.options.tid.is_none())
+        .widening(WIDEST_PID),
     F::new("tid", "thread id", |event| Value::Unsigned(event.record.header.tid.into()))
-        .column("TID", 6, Left, |tool| tool.options.tid.is_some()),
+        .column("TID", 6, Left, |tool| tool.options.tid.is_some())
+        .widening(WIDEST_PID),
     F::new("ppid", "process id of the parent", |event| Value::Unsigned(event.record.header.ppid.into())),
     F::comm("COMM", "name of the thread"),
     F::cpu(|_| false),

@@ -86,6 +86,8 @@ pub mod magic {
 /// `FILEID_KERNFS`: the handle of a cgroup is its 64-bit kernfs id in host byte order (5.5).
 pub const FILEID_KERNFS: i32 = 0xfe;
 
+/// `NS_GET_NSTYPE`, `_IO(0xb7, 3)`: the flag of clone(2) that makes a namespace of this type (4.11).
+pub const NS_GET_NSTYPE: u64 = 0xb703;
 /// `NS_GET_MNTNS_ID`, `_IOR(0xb7, 5, __u64)`: the never-reused id of a mount namespace (6.11).
 pub const NS_GET_MNTNS_ID: u64 = 0x8008_b705;
 

@@ -85,14 +85,22 @@ fn columns_are_aligned_with_every_combination_of_options() {
     let options: [&[&str]; 7] = [&["-T"], &["-t"], &["-U"], &["-M"], &["-C"], &["-q"], &["--containers"]];
     let records = [echo(), Exec { ret: -13, ..echo() }].map(|exec| exec.bytes());
     let long = Exec { pid: 4_000_000_000, args: b"", ..echo() };
-    aligned::with_every_combination::<Execsnoop>(&options, &records, &[long.bytes()]);
+    aligned::with_every_combination::<Execsnoop>(&options, &records, &[long.bytes()], 1);
+    let widening = [echo(), Exec { pid: 4_194_304, ..echo() }, echo()].map(|exec| exec.bytes());
+    aligned::with_every_combination::<Execsnoop>(&options, &widening, &[], 2);
 }
 
 #[test]
-fn a_long_pid_moves_its_own_row_only_as_far_as_it_must() {
-    let long = Exec { pid: 4_000_000_000, ..echo() };
-    assert_eq!(row(&[], &long), "echo             4000000000 17   0 /bin/echo one two");
-    assert_eq!(row(&[], &Exec { ret: -13, ..long }), "echo             4000000000 17 -13 /bin/echo one two");
+fn a_pid_that_does_not_fit_widens_its_column_and_the_header_comes_again() {
+    let long = Exec { pid: 4_194_304, ..echo() };
+    let expected = [
+        "PCOMM            PID    PPID   RET ARGS",
+        "echo             1234   17       0 /bin/echo one two",
+        "PCOMM            PID     PPID   RET ARGS",
+        "echo             4194304 17       0 /bin/echo one two",
+        "echo             1234    17     -13 /bin/echo one two",
+    ];
+    assert_eq!(lines(&[], &[echo(), long, Exec { ret: -13, ..echo() }]), expected);
 }
 
 #[test]
