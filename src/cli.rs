@@ -162,7 +162,7 @@ pub fn command<T: Tracer>() -> clap::Command {
         .about(T::ABOUT)
         .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
         .after_long_help(format!(
-            "Fields (JSON key, column):\n{}\nA column that a value does not fit (an IPv6 address, a container, a large number) widens, and the header\nis repeated.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
+            "Fields (JSON key, column):\n{}\nA column that a value does not fit (an IPv6 address, a container, a large number) widens; on a terminal the header is\nrepeated then.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
             fields::<T>(),
             T::MISSES,
             T::EXAMPLES.trim_end()

@@ -233,6 +233,8 @@ pub struct Context {
     pub clock: Clock,
     /// Turns tasks into containers; None unless the user asked for them.
     pub containers: Option<Namer>,
+    /// Whether the header comes again when columns become wider: a person wants it above them, a program reads one header.
+    pub repeat_header: bool,
 }
 
 impl Context {
@@ -378,12 +380,14 @@ impl<T: Tracer> Columns<T> {
         line.end();
     }
 
-    /// Appends the row of an event. If a column has to widen for it, the header comes once more before it.
+    /// Appends the row of an event. If a column has to widen for it, the header comes once more before it, for a person.
     pub fn push_row(&mut self, out: &mut Vec<u8>, event: &T::Event<'_>, context: &mut Context) {
         let start = out.len();
         if self.push_cells(out, event, context) {
             out.truncate(start);
-            self.push_header(out);
+            if context.repeat_header {
+                self.push_header(out);
+            }
             self.push_cells(out, event, context);
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::cli::{self, Common, Parsed};
 use crate::command::{self, Traced};
 use crate::event::{Header, Member, Wire, check_layout};
-use crate::field::Field;
+use crate::field::{Context, Field};
 use crate::filter::{Sets, TaskFilter};
 use crate::format::time::Clock;
 use crate::lost::Counters;
@@ -125,7 +125,7 @@ pub struct Summary<T> {
     /// Appends the header line of the table.
     pub push_header: fn(&T, &mut Vec<u8>),
     /// Appends rows or JSON lines for the entries of the map.
-    pub push_rows: fn(&T, Vec<Entry>, &mut Vec<u8>),
+    pub push_rows: fn(&T, Vec<Entry>, &Context, &mut Vec<u8>),
 }
 
 /// Programs that observe something together; see the loader.
@@ -190,7 +190,10 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     drop_code_pages();
     let ring = RingBuffer::new(&events)?;
     let sink = Sink::standard_output().map_err(|error| Error::io("standard output", error))?;
-    let stream = Stream::new(tracer, common, clock);
+    let mut stream = Stream::new(tracer, common, clock);
+    if io::stdout().is_terminal() {
+        stream.repeat_header();
+    }
     let deadline = common.duration.map(|duration| Instant::now() + duration);
     let mut run = Run { stream, ring, sink, signals, lost, counts, messages, deadline, child };
     run.stream.start(common, &hooks);

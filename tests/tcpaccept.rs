@@ -156,30 +156,31 @@ fn a_mapped_peer_is_ipv4_and_json_tells_the_family_of_the_socket() {
 }
 
 #[test]
-fn ipv6_addresses_stand_where_their_columns_do_for_which_a_wider_header_comes() {
+fn columns_widen_for_ipv6_addresses_and_a_file_has_one_header() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let long = "fd00:1111:2222:3333:4444:5555:6666:7777";
     or_skip!(tcp::own_address(&format!("{long}/128"), 0));
     let tracer = scene.start([""; 0]);
     let pairs = [pair("::1"), pair(long), pair("::1")];
     let finished = scene.rows(tracer);
-    let [narrow, short, wide, row, last] = &finished.stdout[..] else { panic!("{finished:#?}") };
-    assert!(narrow.split_whitespace().eq(wide.split_whitespace()), "{finished:#?}");
-    for (header, row, (client, server)) in
-        [(narrow, short, &pairs[0]), (wide, row, &pairs[1]), (wide, last, &pairs[2])]
-    {
+    let [header, short, row, last] = &finished.stdout[..] else { panic!("{finished:#?}") };
+    // Where the values of a row are: the peer's address and port, and our own.
+    let places = |row: &str, (client, server): &(TcpStream, TcpStream)| {
         let (peer, own) = (client.local_addr().unwrap(), server.local_addr().unwrap());
-        let cells = [
-            ("RADDR", peer.ip().to_string()),
-            ("RPORT", peer.port().to_string()),
-            ("LADDR", own.ip().to_string()),
-            ("LPORT", own.port().to_string()),
-        ];
-        for (column, value) in cells {
-            let at = header.find(column).unwrap();
-            assert_eq!(row[at..].split(' ').next(), Some(value.as_str()), "{column}: {finished:#?}");
-        }
-    }
+        let values =
+            [peer.ip().to_string(), peer.port().to_string(), own.ip().to_string(), own.port().to_string()];
+        let mut at = 0;
+        values.map(|value| {
+            at += row[at..].find(&format!(" {value}")).unwrap_or_else(|| panic!("no {value} in {row}")) + 1;
+            at
+        })
+    };
+    let columns = ["RADDR", "RPORT", "LADDR", "LPORT"].map(|column| header.find(column).unwrap());
+    assert_eq!(places(short, &pairs[0]), columns, "{finished:#?}");
+    // From the first long address on there is room for any.
+    let [address, ..] = columns;
+    let wide = [address, address + 40, address + 46, address + 86];
+    assert_eq!((places(row, &pairs[1]), places(last, &pairs[2])), (wide, wide), "{finished:#?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn table<T: Tracer>(options: &[&str], records: &[Vec<u8>]) -> Vec<String> {
     let Ok(Parsed::Run(common, own)) = cli::parse::<T>(args) else { panic!("{options:?} is refused") };
     let Ok(tool) = T::new(own, &common) else { panic!("{options:?} is refused") };
     let mut stream = Stream::new(tool, &common, Clock::start(true));
+    stream.repeat_header();
     stream.start(&common, &[]);
     records.iter().for_each(|record| stream.record(record).unwrap());
     let text = String::from_utf8(std::mem::take(stream.buffer())).unwrap();

@@ -8,6 +8,7 @@ use loader::Result;
 use loader::map::Entry;
 use loader::spec::ObjectSpec;
 use tracers::event::Wire;
+use tracers::field::Context;
 use tracers::format::address::Address;
 use tracers::format::number::push_u64;
 use tracers::output::json::Object;
@@ -109,16 +110,16 @@ fn push_header_of(tool: &Tool, address_width: usize, out: &mut Vec<u8>) {
     line.end();
 }
 
-fn push_rows(tool: &Tool, entries: Vec<Entry>, out: &mut Vec<u8>) {
+fn push_rows(tool: &Tool, entries: Vec<Entry>, context: &Context, out: &mut Vec<u8>) {
     let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
     counts.sort_unstable_by(Count::order);
     if tool.common.json {
         counts.iter().for_each(|count| push_json(tool, count, out));
         return;
     }
-    // The header is out since the start. Where addresses are too long for it, another one comes before the rows.
+    // The header is out since the start. Where addresses are too long for it, a person gets another one before the rows.
     let width = counts.iter().map(Count::address_width).max().unwrap_or(0).max(ADDRESS_WIDTH);
-    if width > ADDRESS_WIDTH {
+    if width > ADDRESS_WIDTH && context.repeat_header {
         push_header_of(tool, width, out);
     }
     counts.iter().for_each(|count| push_row(tool, count, width, out));
