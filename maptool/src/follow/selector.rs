@@ -137,6 +137,7 @@ fn names_fit(glob: &str, running: &Running) -> bool {
     fits(glob, &running.id)
         || running.names.iter().any(|name| fits(glob, name))
         || !running.pod.container.is_empty() && fits(glob, &running.pod.container)
+        || running.has_name() && fits(glob, &running.name())
 }
 
 /// A cgroup that may be followed.
