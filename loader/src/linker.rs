@@ -54,6 +54,9 @@ pub struct LinkedProgram {
 }
 
 /// Links one program of `object`.
+///
+/// # Errors
+/// `InvalidObject` for references that lead nowhere or to what is defined nowhere; `Limit` for a program that no kernel takes.
 pub fn link(object: &ObjectSpec, program: &ProgramSpec) -> Result<LinkedProgram> {
     Linker::new(object).run(program).with_context(|| format!("link program `{}`", program.name))
 }

@@ -203,6 +203,9 @@ impl Map {
     }
 
     /// Takes over an fd that is a map.
+    ///
+    /// # Errors
+    /// `Io` when it is none.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let info = read_info(fd.as_fd())?;
         let shape = shape_of(&info)?;
@@ -221,6 +224,9 @@ impl Map {
 
     /// The value of `key`, or `None` when it is not there. For per-CPU maps the value holds one value per
     /// possible CPU, each rounded up to 8 bytes.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `NotSupported` for maps that have no values, such as ring buffers.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = vec![0; self.shape.value_size];
         let found = self.lookup_into(key, &mut value)?;
@@ -228,6 +234,9 @@ impl Map {
     }
 
     /// As [`Map::lookup`], into `value`; says whether the key was there.
+    ///
+    /// # Errors
+    /// As for [`Map::lookup`]; `Incompatible` also for a value of another size.
     pub fn lookup_into(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
         self.check_len("key", key.len(), self.shape.key_size)?;
         self.check_len("value", value.len(), self.shape.value_size)?;
@@ -254,6 +263,9 @@ impl Map {
     }
 
     /// Removes `key`; says whether it was there.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `Io` with `EINVAL` for arrays, whose entries stay.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         self.check_len("key", key.len(), self.shape.key_size)?;
         match bpf::map_delete(self.raw(), key) {
@@ -265,6 +277,9 @@ impl Map {
 
     /// The key after `key`, or the first one; `None` at the end. A hash that is edited meanwhile may start over
     /// when `key` has gone, so bound the number of steps.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `NotSupported` for maps without keys.
     pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         if let Some(key) = key {
             self.check_len("key", key.len(), self.shape.key_size)?;
@@ -279,6 +294,9 @@ impl Map {
 
     /// All entries as they are now, in no order; by batches where the kernel has them (5.6), else key by key.
     /// Edits that happen meanwhile may or may not be seen; no key appears twice.
+    ///
+    /// # Errors
+    /// `NotSupported` for maps that have no values to read; `Limit` when memory is short.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let (keys, values) = self.entries_flat()?;
         let keys = keys.chunks_exact(self.shape.key_size.max(1));
@@ -291,6 +309,9 @@ impl Map {
 
     /// As [`Map::entries`], as the concatenation of all keys and that of all values, without a memory block for each;
     /// a key may appear twice if the map was edited meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Map::entries`].
     pub fn entries_flat(&self) -> Result<(Vec<u8>, Vec<u8>)> {
         match self.entries_by_batch() {
             Err(error) if batch_unsupported(error) => self.entries_by_key(),
@@ -371,6 +392,9 @@ impl Map {
     }
 
     /// Removes many keys; those that are not there are skipped. Returns how many were removed.
+    ///
+    /// # Errors
+    /// `Incompatible` for bytes that are no keys; else those of [`Map::delete`].
     pub fn delete_many(&self, keys: &[u8]) -> Result<usize> {
         let key_size = self.shape.key_size.max(1);
         let mut rest = keys;
@@ -402,11 +426,17 @@ impl Map {
 
     /// No more writes from user space, for good; the verifier may then treat a read-only map's values as
     /// constants.
+    ///
+    /// # Errors
+    /// `Io` with `EBUSY` for a map that somebody can write in memory, or that is frozen already.
     pub fn freeze(&self) -> Result<()> {
         Ok(bpf::map_freeze(self.fd.as_fd())?)
     }
 
     /// A second owner of the same map.
+    ///
+    /// # Errors
+    /// `Limit` when there are too many files open.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::io("dup", error))?;
         Ok(Self { fd, info: self.info.clone(), shape: self.shape, memory: self.memory.clone() })
@@ -489,5 +519,18 @@ fn asked(config: &MapConfig<'_>) -> String {
     let MapConfig { map_type: number, key_size, value_size, max_entries, map_flags, .. } = config;
     let name = map_type::ALL.iter().find(|(_, known)| known == number);
     let name = name.map_or_else(|| format!("type {number}"), |(name, _)| name.to_lowercase());
-    format!("{name} of {max_entries} entries, key {key_size} value {value_size} bytes, flags {map_flags:#x}")
+    let lazily = [
+        map_type::LPM_TRIE,
+        map_type::SK_STORAGE,
+        map_type::INODE_STORAGE,
+        map_type::TASK_STORAGE,
+        map_type::CGRP_STORAGE,
+    ];
+    let hint = match lazily.contains(number) && map_flags & map_flag::NO_PREALLOC == 0 {
+        true => ", where this type needs BPF_F_NO_PREALLOC",
+        false => "",
+    };
+    format!(
+        "{name} of {max_entries} entries, key {key_size} value {value_size} bytes, flags {map_flags:#x}{hint}"
+    )
 }

@@ -132,6 +132,9 @@ impl RingBuffer {
 
     /// Reads what is left once all programs are detached: until everything that was reserved is read, also what a
     /// program on another CPU is still writing, but no longer than `patience`. Returns how many records there were.
+    ///
+    /// # Errors
+    /// As for [`RingBuffer::next`].
     pub fn drain(&mut self, patience: Duration, mut each: impl FnMut(&[u8])) -> Result<usize> {
         const PAUSE: Duration = Duration::from_millis(1);
         let start = Instant::now();

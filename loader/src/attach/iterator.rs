@@ -64,6 +64,9 @@ impl Over<'_> {
 }
 
 /// Makes a link on everything there is; nothing runs before [`open`].
+///
+/// # Errors
+/// As for [`attach_over`].
 pub fn attach(program: &Program) -> Result<Link> {
     attach_over(program, Over::Everything)
 }
@@ -84,11 +87,17 @@ pub fn attach_over(program: &Program, over: Over<'_>) -> Result<Link> {
 }
 
 /// A new run of the iterator behind `link`: what the program writes is what reading the file gives.
+///
+/// # Errors
+/// `Limit` when there are too many files open.
 pub fn open(link: BorrowedFd<'_>) -> Result<File> {
     Ok(File::from(bpf::iter_create(link)?))
 }
 
 /// All that one run writes, at most `limit` bytes. The kernel may ask to be read again (`EAGAIN`).
+///
+/// # Errors
+/// Those of [`open`], and what the program's run ends with.
 pub fn read_all(link: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
     const RETRIES: usize = 1000;
     let mut file = open(link)?;

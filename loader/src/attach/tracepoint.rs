@@ -11,6 +11,9 @@ use crate::sys::perf::{self, PerfEvent};
 use crate::sys::uapi;
 
 /// Attaches to the tracepoint `category:name`.
+///
+/// # Errors
+/// `NotFound` when this kernel has no such tracepoint; `NotSupported` for a cookie before 5.15; `Permission`.
 pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
     let id = id(category, name)?;
     let event = perf::perf_event_open(PerfEvent {

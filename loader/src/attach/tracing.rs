@@ -12,6 +12,10 @@ use crate::program::Program;
 use crate::sys::{SysError, bpf, link};
 
 /// Attaches a program that was loaded with a BTF target.
+///
+/// # Errors
+/// `NotSupported` for a cookie before 5.19; `Limit` when the function has all the programs that it can have; `Io` with
+/// `EBUSY` when something else is on it.
 pub fn attach(program: &Program, options: AttachOptions) -> Result<Link> {
     let attach_type = program.kind().attach_type;
     let link = match link::link_create_tracing(program.as_fd(), attach_type, options.cookie) {

@@ -126,6 +126,9 @@ fn c_path(path: &Path) -> Result<CString> {
 }
 
 /// The file behind a name: the path itself, or what the usual directories of libraries and programs have.
+///
+/// # Errors
+/// `NotFound`. A path, which has a slash, is not looked at.
 pub fn find_binary(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
@@ -148,28 +151,55 @@ pub fn find_binary(name: &str) -> Result<PathBuf> {
 }
 
 /// Where a function is in the file, in bytes from its start.
+///
+/// # Errors
+/// `NotFound` when the file or the function does not exist; `Incompatible` when there are several of that name;
+/// `InvalidObject` for a file that is no ELF.
 pub fn symbol_offset(path: &Path, symbol: &str) -> Result<u64> {
-    let offsets = with_functions(path, |name| name == symbol)?;
-    match offsets.first() {
-        Some(offset) => Ok(*offset),
-        None => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
+    let found = with_functions(path, |name| name == symbol)?;
+    match strongest(&found).as_slice() {
+        [only] => Ok(*only),
+        [] => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
+        [first, second, ..] => Err(Error::incompatible(format!(
+            "`{}` has more than one function `{symbol}`, at {first:#x} and at {second:#x}; say which by its offset",
+            path.display()
+        ))),
     }
 }
 
 fn matching_offsets(path: &Path, pattern: &str) -> Result<Vec<u64>> {
-    let mut offsets = with_functions(path, |name| glob::matches(pattern, name))?;
-    offsets.sort_unstable();
-    offsets.dedup();
-    Ok(offsets)
+    Ok(distinct(&with_functions(path, |name| glob::matches(pattern, name))?))
 }
 
-/// File offsets of the functions that `wanted` picks by name.
-fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u64>> {
-    let read = || -> Result<Vec<u64>> {
+/// Where functions of one name are: a weak one gives way to those that are not, as when it was linked.
+fn strongest(functions: &[Function]) -> Vec<u64> {
+    let strong: Vec<Function> = functions.iter().copied().filter(|function| !function.weak).collect();
+    distinct(if strong.is_empty() { functions } else { &strong })
+}
+
+/// The offsets, ascending, each once: most functions have a symbol in both tables, and some have several names.
+fn distinct(functions: &[Function]) -> Vec<u64> {
+    let mut offsets: Vec<u64> = functions.iter().map(|function| function.offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    offsets
+}
+
+/// A function of a binary.
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    /// Bytes from the start of the file.
+    offset: u64,
+    weak: bool,
+}
+
+/// The functions that `wanted` picks by name.
+fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Function>> {
+    let read = || -> Result<Vec<Function>> {
         let bytes = read_binary(path)?;
         match bytes.get(4) {
-            Some(1) => offsets::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
-            _ => offsets::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
+            Some(1) => functions::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
+            _ => functions::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
         }
     };
     read().with_context(|| format!("read the symbols of `{}`", path.display()))
@@ -184,10 +214,10 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| Error::io("read", error))
 }
 
-fn offsets<H: FileHeader<Endian = object::Endianness>>(
+fn functions<H: FileHeader<Endian = object::Endianness>>(
     bytes: &[u8],
     wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<u64>> {
+) -> Result<Vec<Function>> {
     let file = ElfFile::<H>::parse(bytes).map_err(|error| Error::invalid(format!("not ELF: {error}")))?;
     let symbols = file.symbols().chain(file.dynamic_symbols());
     let functions =
@@ -201,5 +231,22 @@ fn offsets<H: FileHeader<Endian = object::Endianness>>(
             start.checked_add(inside)
         })
     };
-    Ok(chosen.filter_map(|symbol| in_file(symbol.address())).collect())
+    let found = chosen
+        .filter_map(|symbol| Some(Function { offset: in_file(symbol.address())?, weak: symbol.is_weak() }));
+    Ok(found.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_its_function_and_for_several_if_they_differ() {
+        let function = |offset, weak| Function { offset, weak };
+        // In both symbol tables; weak, and overridden; weak only; two files with a static function each.
+        assert_eq!(strongest(&[function(16, false), function(16, false)]), [16]);
+        assert_eq!(strongest(&[function(16, true), function(32, false)]), [32]);
+        assert_eq!(strongest(&[function(16, true)]), [16]);
+        assert_eq!(strongest(&[function(32, false), function(16, false)]), [16, 32]);
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! In: a program, and a binary whose section `.note.stapsdt` lists its probes. Out: a [`Link`] on every place where the
 //! compiler put the probe, which may be several (inlined functions): a uprobe.multi link (6.6) if the program was loaded for
-//! that, else a perf event each. Binaries count in a semaphore whether anybody listens;
-//! the kernel counts for us (4.20). Where the arguments are is in [`Place::arguments`], as the binary says it; [`arguments`] reads
-//! it, and `tables` hands it to programs that use libbpf's `bpf_usdt_arg()`.
+//! that, else a perf event each. Binaries count in a semaphore whether anybody listens; the kernel counts for us (4.20). Where
+//! the arguments are is in [`Place::arguments`], as the binary says it; [`arguments`] reads it, and `tables` hands it to
+//! programs that use libbpf's `bpf_usdt_arg()`.
 
 pub mod arguments;
 mod tables;
@@ -90,6 +90,9 @@ pub fn places(path: &Path, provider: &str, name: &str) -> Result<Vec<Place>> {
 }
 
 /// As [`places`], from the bytes of a binary; empty if it has no such probe.
+///
+/// # Errors
+/// `InvalidObject` for bytes that are no ELF file, or notes that are damaged.
 pub fn parse(bytes: &[u8], provider: &str, name: &str) -> Result<Vec<Place>> {
     match bytes.get(4) {
         Some(1) => parse_class::<object::elf::FileHeader32<object::Endianness>>(bytes, provider, name),

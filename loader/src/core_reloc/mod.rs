@@ -70,6 +70,9 @@ pub enum Outcome {
 impl CoreResolver {
     /// Collects the names of all `records` (of every program that may be loaded) and of `extra`, and looks them
     /// all up in `target` in one pass. Records with a broken type are reported by [`CoreResolver::relocate`].
+    ///
+    /// # Errors
+    /// `InvalidObject` when the target's types are damaged.
     pub fn new<'r>(
         local: &Btf,
         target: &Btf,
@@ -100,6 +103,9 @@ impl CoreResolver {
 
     /// Looks into a kernel module too; `module` is split BTF on the kernel's own. Its types count only for names
     /// that the kernel itself does not have. Returns the number that [`KernelType::blob`] has for it.
+    ///
+    /// # Errors
+    /// `InvalidObject` when the module's types are damaged.
     pub fn add_module(&mut self, module: &Btf) -> Result<usize> {
         let ids = module.wanted_own(&self.wanted).context("look up types in a module's BTF")?;
         self.blobs.push(Blob { btf: module.clone(), ids });
@@ -299,6 +305,9 @@ fn ambiguous(first: (u64, u64, TypeId), second: (u64, u64, TypeId)) -> Error {
 
 /// What a record asks for, in the object's own words: the kind, and the access in C spelling with the access string,
 /// such as `struct file.f_mode (0:3)`. Needs no target.
+///
+/// # Errors
+/// `InvalidObject` for a record that the object's types do not fit.
 pub fn describe(local: &Btf, record: &CoreRecord) -> Result<(RelocKind, String)> {
     let kind = RelocKind::from_raw(record.kind)?;
     let access = local.string(record.access_off)?;

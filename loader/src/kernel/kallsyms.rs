@@ -23,6 +23,9 @@ pub enum Address {
 }
 
 /// Looks up `names`; those that the kernel does not have are left out.
+///
+/// # Errors
+/// `Io` when the table cannot be read.
 pub fn find(names: &[&str]) -> Result<BTreeMap<String, Address>> {
     let file = File::open(PLACE).map_err(|error| Error::io("open", error).context(PLACE))?;
     find_in(BufReader::with_capacity(1 << 16, file), names)
@@ -34,6 +37,9 @@ pub fn exists(name: &str) -> bool {
 }
 
 /// Names of the kernel's functions (not those of modules with other names) that `wanted` picks.
+///
+/// # Errors
+/// `Io` when the table cannot be read.
 pub fn functions(wanted: impl Fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let text = std::fs::read(PLACE).map_err(|error| Error::io("read", error).context(PLACE))?;
     let mut found = BTreeSet::new();

@@ -244,6 +244,9 @@ impl Object {
     }
 
     /// The map declared under `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when the object declares none of that name, or it was not created.
     pub fn map(&self, name: &str) -> Result<&Map> {
         self.maps.get(name).ok_or_else(|| Error::not_found(format!("the object has no map `{name}`")))
     }
@@ -280,6 +283,9 @@ impl Object {
 
     /// How many records the programs could not send, by convention: they count in a per-CPU array of u64 named `lost`
     /// (entry 0) or in a global u64 variable of that name. `None` if the object has neither.
+    ///
+    /// # Errors
+    /// Those of reading the map.
     pub fn lost(&self) -> Result<Option<u64>> {
         if let Some(map) = self.maps.get(LOST).filter(|map| map.is_per_cpu()) {
             return map.sum_percpu_u64(0).map(Some).context("read the map `lost`");

@@ -65,6 +65,9 @@ impl Map {
 
     /// The sum over all possible CPUs of the u64 at array index `index` of a per-CPU array of u64 values; the
     /// form in which our programs count lost events.
+    ///
+    /// # Errors
+    /// As for [`Map::lookup`].
     pub fn sum_percpu_u64(&self, index: u32) -> Result<u64> {
         let value = self.lookup(&index.to_ne_bytes())?.unwrap_or_default();
         let counts = value.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok());

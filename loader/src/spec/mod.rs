@@ -4,8 +4,8 @@
 //! editable, and holding no fd. Next: [`crate::linker`] puts single programs together.
 //!
 //! One file for each thing that an object has: [`program`] (code and programs), [`relocation`], [`map`] with its
-//! readers `btf_map` and `legacy_map`, [`data`] (global variables), `jump_table`, [`struct_ops`], [`externs`]; `variables` is what BTF
-//! says about them, `fixups` what it must be told.
+//! readers `btf_map` and `legacy_map`, [`data`] (global variables), `jump_table`, [`struct_ops`], [`externs`]; `variables` is
+//! what BTF says about them, `fixups` what it must be told.
 
 mod btf_map;
 pub mod data;

@@ -177,8 +177,8 @@ pub fn mount_detached(fs_type: &CStr) -> SysResult<OwnedFd> {
     own_fd("fsmount", check("fsmount", ret)?)
 }
 
-/// Maps a whole file for reading, privately: the kernel refuses a shared mapping of its BTF. `ENODEV` for files that cannot be mapped, such as the kernel's BTF in
-/// sysfs before 6.16.
+/// Maps a whole file for reading, privately: the kernel refuses a shared mapping of its BTF. `ENODEV` for files that cannot be
+/// mapped, such as the kernel's BTF in sysfs before 6.16.
 ///
 /// Only for files that nobody truncates or rewrites in place while they are mapped: the kernel's BTF (which is
 /// constant) is the intended one.
