@@ -250,6 +250,14 @@ pub fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How many entries a table of the kernel has at the most.
+pub fn table_size(text: &str) -> Result<u32, String> {
+    match count(text)?.try_into() {
+        Ok(size @ 1..=0x40_0000) => Ok(size),
+        _ => Err(format!("`{text}` is too large: 4194304 is the most")),
+    }
+}
+
 /// A user id, or the name of a user of this host. Digits are an id, whatever names there are.
 pub fn user(text: &str) -> Result<u32, String> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {

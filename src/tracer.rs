@@ -178,7 +178,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let tracer = T::new(options, common)?;
     drop_code_pages();
     let mut object = load(&tracer, common, messages)?;
-    let child = tracer.command().map(|line| start_command(line, &object)).transpose()?;
+    let child = tracer.command().map(|line| start_command(line, &object, common)).transpose()?;
     let mut attached = Attachments::default();
     let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut attached, messages)?;
     let events = object.map("events")?.try_clone()?;
@@ -208,8 +208,8 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     run.finish(end)
 }
 
-fn start_command(line: &[OsString], object: &Object) -> Result<Traced, Failure> {
-    let child = Traced::stopped(line)?;
+fn start_command(line: &[OsString], object: &Object, common: &Common) -> Result<Traced, Failure> {
+    let child = Traced::stopped(line, common.json)?;
     let tree = object.map("tree")?;
     tree.update(&child.id().to_ne_bytes(), &1u32.to_ne_bytes(), UpdateMode::Any)?;
     Ok(child)
@@ -258,6 +258,13 @@ pub fn check_record<R: Wire>(spec: &ObjectSpec, name: &str) -> Result<()> {
         size: number(field.size),
     });
     check_layout::<R>(name, number(layout.size), members)
+}
+
+/// Sets how many entries a map of the object has.
+pub fn set_table_size(spec: &mut ObjectSpec, map: &str, entries: u32) -> Result<()> {
+    let map = spec.map_mut(map).ok_or_else(|| Error::invalid(format!("the object has no map `{map}`")))?;
+    map.max_entries = entries;
+    Ok(())
 }
 
 fn set_ring_size(spec: &mut ObjectSpec, size: Option<u32>) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use loader::spec::ObjectSpec;
-use loader::{Error, ErrorKind, Result};
+use loader::{ErrorKind, Result};
 use nsmap::identity::netns;
 
 use crate::cli;
@@ -98,21 +98,6 @@ impl Ports {
             filters.text("ports", text.join(",").as_bytes());
         }
     }
-}
-
-/// A number of connections that the kernel keeps at a time.
-pub fn table_size(text: &str) -> Result<u32, String> {
-    match cli::count(text)?.try_into() {
-        Ok(size @ 1..=0x40_0000) => Ok(size),
-        _ => Err(format!("`{text}` is too large: 4194304 is the most")),
-    }
-}
-
-/// Sets how many entries a map of the object has.
-pub fn set_table_size(spec: &mut ObjectSpec, map: &str, entries: u32) -> Result<()> {
-    let map = spec.map_mut(map).ok_or_else(|| Error::invalid(format!("the object has no map `{map}`")))?;
-    map.max_entries = entries;
-    Ok(())
 }
 
 #[cfg(test)]

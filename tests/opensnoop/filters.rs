@@ -277,6 +277,15 @@ fn a_command_is_traced_from_its_first_instruction_with_its_descendants_and_nothi
         let finished = tracer.finish();
         assert_eq!(shown(&finished, &sandbox), ["one", "two", "three"], "{hook}");
     }
+    // Standard output is for JSON only.
+    let script = format!("grep SigBlk: /proc/self/status | tr -d '\t'; true < {one}");
+    let tracer = opensnoop(&sandbox, ["-x", "--json", "--exec", "sh", "-c", &script]);
+    let finished = tracer.finish();
+    assert_eq!(finished.events().last().unwrap()["name"], one.as_str());
+    // It may be interrupted, and learns of its children, as anywhere else.
+    let blocked = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let blocked = blocked.lines().find(|line| line.starts_with("SigBlk:")).unwrap();
+    assert_eq!(finished.stderr.first(), Some(&blocked.replace('\t', "")));
     let missing = crate::run(&mut sandbox.command("opensnoop", ["--exec", "/nope/nope"]));
     assert!(missing.refused(1, "opensnoop").contains("/nope/nope"));
     let with_pid = crate::run(&mut sandbox.command("opensnoop", ["-p", "1", "--exec", "true"]));
