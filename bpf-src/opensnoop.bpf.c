@@ -6,6 +6,9 @@
  *   fexit/do_sys_openat2      all of open, openat, openat2 and creat ends here, 32-bit callers included. Costs nothing but
  *                             in opens. Beside it fentry and fexit of io_openat2, where io_uring does the same; the
  *                             kernel forgets the name in between, so it is kept from one to the other.
+ *   tracepoint syscalls:sys_exit_* of the four calls: one program, which takes the arguments from the caller's registers.
+ *                             The kernel does not report 32-bit callers there: where there are such calls, the next
+ *                             hook comes first.
  *   tp_btf/sys_exit           each return from a system call: what is no open is sorted out in ten instructions. The
  *                             arguments are still in the registers, so nothing is stored at the entry.
  *   tracepoint syscalls:sys_enter_* and sys_exit_* of the four calls: arguments are kept from one to the other.
@@ -18,11 +21,11 @@
  *   fexit        calls that seccomp or a tracer stops, and openat2 with arguments that the kernel
  *                refuses unread; calls under way at the start; io_uring before Linux 5.19
  *   tp_btf       io_uring; calls that never return to user space
- *   tracepoint   io_uring; 32-bit callers; calls under way at the start, and those that seccomp or a
- *                tracer stops
+ *   tracepoint   io_uring; 32-bit callers; with exits, calls that never return to user space; with
+ *                syscalls, calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
- *   has two, one for the other); what finds no room in the buffer or, with hook tracepoint and
- *   --exec, in a table of 4096 calls or processes.
+ *   has two, one for the other); what finds no room in the buffer or, with hook tracepoint syscalls
+ *   and --exec, in a table of 4096 calls or processes.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
@@ -288,6 +291,17 @@ int exit_syscall(const u64 *ctx)
 	if (IS_32BIT())
 		return open_of_32(number) ? report_32(regs, open_of_32(number), ret) : 0;
 	return open_of_64(number) ? report_64(regs, open_of_64(number), ret) : 0;
+}
+
+/* Also on the exits of open, openat2 and creat: the number says which it is. 5.15+, which has the registers of a task. */
+SEC("?tracepoint/syscalls/sys_exit_openat")
+int exit_open(const struct trace_event_raw_sys_exit *ctx)
+{
+	u32 syscall = open_of_64((u32)ctx->id);
+
+	if (!ids_wanted() || !syscall)
+		return 0;
+	return report_64(bpf_task_pt_regs(bpf_get_current_task_btf()), syscall, (s32)ctx->ret);
 }
 #endif
 

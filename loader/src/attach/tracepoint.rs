@@ -12,7 +12,11 @@ use crate::sys::uapi;
 
 /// Attaches to the tracepoint `category:name`.
 pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
-    let id = id(category, name)?;
+    attach_to(program, id(category, name)?, options)
+}
+
+/// Attaches to the tracepoint with that number.
+pub(super) fn attach_to(program: &Program, id: u64, options: AttachOptions) -> Result<Link> {
     let event = perf::perf_event_open(PerfEvent {
         event_type: uapi::PERF_TYPE_TRACEPOINT,
         config: id,
