@@ -6,6 +6,9 @@
  *   fexit/do_sys_openat2      all of open, openat, openat2 and creat ends here, 32-bit callers included. Costs nothing but
  *                             in opens. Beside it fentry and fexit of io_openat2, where io_uring does the same; the
  *                             kernel forgets the name in between, so it is kept from one to the other.
+ *   tracepoint syscalls:sys_exit_* of the four calls: one program, which takes the arguments from the caller's registers.
+ *                             The kernel does not report 32-bit callers there: where there are such calls, the next
+ *                             hook comes first.
  *   tp_btf/sys_exit           each return from a system call: what is no open is sorted out in ten instructions. The
  *                             arguments are still in the registers, so nothing is stored at the entry.
  *   tracepoint syscalls:sys_enter_* and sys_exit_* of the four calls: arguments are kept from one to the other.
@@ -18,11 +21,11 @@
  *   fexit        calls that seccomp or a tracer stops, and openat2 with arguments that the kernel
  *                refuses unread; calls under way at the start; io_uring before Linux 5.19
  *   tp_btf       io_uring; calls that never return to user space
- *   tracepoint   io_uring; 32-bit callers; calls under way at the start, and those that seccomp or a
- *                tracer stops
+ *   tracepoint   io_uring; 32-bit callers; with exits, calls that never return to user space; with
+ *                syscalls, calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
  *   has two, one for the other); what finds no room in the buffer; opens that find none in the
- *   --table-size (tracepoint) or among the 256 that io_uring has under way (fexit); a process of
+ *   --table-size (tracepoint syscalls) or among the 256 that io_uring has under way (fexit); a process of
  *   --exec that finds none there, once, with all that it opens.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
@@ -232,47 +235,46 @@ int ring_exit(const u64 *ctx)
 	return 0;
 }
 
-/* ---- each return from a system call ----------------------------------------------------------------------------- */
+/* ---- returns from system calls ---------------------------------------------------------------------------------- */
 
 #ifdef HAVE_SYSCALL_REGS
-ALWAYS_INLINE int report_64(const struct pt_regs *regs, u32 syscall, s32 ret)
+/* The first arguments of a call. */
+struct arguments {
+	u64 first;
+	u64 second;
+	u64 third;
+	u64 fourth;
+};
+
+ALWAYS_INLINE struct arguments arguments_64(const struct pt_regs *regs)
 {
-	struct open_call call = {.dirfd = AT_FDCWD, .bits = syscall};
-
-	if (syscall == OPEN_BY_OPENAT || syscall == OPEN_BY_OPENAT2) {
-		call.dirfd = (s32)ARGUMENT_0(regs);
-		call.name = (const char *)ARGUMENT_1(regs);
-		call.flags = (u32)ARGUMENT_2(regs);
-		call.mode = (u32)ARGUMENT_3(regs);
-		if (syscall == OPEN_BY_OPENAT2)
-			read_how(&call, (const void *)ARGUMENT_2(regs));
-	} else {
-		bool creat = syscall == OPEN_BY_CREAT;
-
-		call.name = (const char *)ARGUMENT_0(regs);
-		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1(regs);
-		call.mode = (u32)(creat ? ARGUMENT_1(regs) : ARGUMENT_2(regs));
-	}
-	return report_call(&call, ret, false, SLOT_SYSCALL);
+	return (struct arguments){ARGUMENT_0(regs), ARGUMENT_1(regs), ARGUMENT_2(regs), ARGUMENT_3(regs)};
 }
 
-ALWAYS_INLINE int report_32(const struct pt_regs *regs, u32 syscall, s32 ret)
+ALWAYS_INLINE struct arguments arguments_32(const struct pt_regs *regs)
+{
+	return (struct arguments){(u32)ARGUMENT_0_32(regs), (u32)ARGUMENT_1_32(regs), (u32)ARGUMENT_2_32(regs),
+				  (u32)ARGUMENT_3_32(regs)};
+}
+
+/* `syscall` is one of OPEN_BY_*. */
+ALWAYS_INLINE int report_arguments(const struct arguments *from, u32 syscall, s32 ret)
 {
 	struct open_call call = {.dirfd = AT_FDCWD, .bits = syscall};
 
 	if (syscall == OPEN_BY_OPENAT || syscall == OPEN_BY_OPENAT2) {
-		call.dirfd = (s32)ARGUMENT_0_32(regs);
-		call.name = (const char *)(u64)(u32)ARGUMENT_1_32(regs);
-		call.flags = (u32)ARGUMENT_2_32(regs);
-		call.mode = (u32)ARGUMENT_3_32(regs);
+		call.dirfd = (s32)from->first;
+		call.name = (const char *)from->second;
+		call.flags = (u32)from->third;
+		call.mode = (u32)from->fourth;
 		if (syscall == OPEN_BY_OPENAT2)
-			read_how(&call, (const void *)(u64)(u32)ARGUMENT_2_32(regs));
+			read_how(&call, (const void *)from->third);
 	} else {
 		bool creat = syscall == OPEN_BY_CREAT;
 
-		call.name = (const char *)(u64)(u32)ARGUMENT_0_32(regs);
-		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)ARGUMENT_1_32(regs);
-		call.mode = (u32)(creat ? ARGUMENT_1_32(regs) : ARGUMENT_2_32(regs));
+		call.name = (const char *)from->first;
+		call.flags = creat ? O_CREAT_BIT | O_WRONLY_TRUNC : (u32)from->second;
+		call.mode = (u32)(creat ? from->second : from->third);
 	}
 	return report_call(&call, ret, false, SLOT_SYSCALL);
 }
@@ -282,13 +284,32 @@ int exit_syscall(const u64 *ctx)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)ctx[0];
 	u32 number = SYSCALL_NUMBER(regs);
-	s32 ret = (s32)ctx[1];
+	struct arguments arguments;
+	u32 syscall;
 
 	if ((!open_of_64(number) && !open_of_32(number)) || !ids_wanted())
 		return 0;
-	if (IS_32BIT())
-		return open_of_32(number) ? report_32(regs, open_of_32(number), ret) : 0;
-	return open_of_64(number) ? report_64(regs, open_of_64(number), ret) : 0;
+	if (IS_32BIT()) {
+		syscall = open_of_32(number);
+		arguments = arguments_32(regs);
+	} else {
+		syscall = open_of_64(number);
+		arguments = arguments_64(regs);
+	}
+	return syscall ? report_arguments(&arguments, syscall, (s32)ctx[1]) : 0;
+}
+
+/* Also on the exits of open, openat2 and creat: the number says which it is. 5.15+, which has the registers of a task. */
+SEC("?tracepoint/syscalls/sys_exit_openat")
+int exit_open(const struct trace_event_raw_sys_exit *ctx)
+{
+	u32 syscall = open_of_64((u32)ctx->id);
+	struct arguments arguments;
+
+	if (!syscall || !ids_wanted())
+		return 0;
+	arguments = arguments_64(bpf_task_pt_regs(bpf_get_current_task_btf()));
+	return report_arguments(&arguments, syscall, (s32)ctx->ret);
 }
 #endif
 

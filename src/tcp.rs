@@ -280,7 +280,7 @@ pub const STATES: Hook = Hook {
     ways: &[Way {
         name: "tp_btf/inet_sock_set_state",
         programs: &["set_state", "set_state_2"],
-        optional: &[],
+        ..Way::EMPTY
     }],
 };
 
@@ -296,8 +296,9 @@ pub const ANSWERS: Hook = Hook {
             programs: &["exit_recv_inet"],
             // A kernel may be without IPv6.
             optional: &["exit_recv_inet6"],
+            ..Way::EMPTY
         },
-        Way { name: "tp_btf/sys_exit", programs: &["exit_receiving"], optional: &[] },
+        Way { name: "tp_btf/sys_exit", programs: &["exit_receiving"], ..Way::EMPTY },
     ],
 };
 
@@ -305,19 +306,16 @@ pub const ANSWERS: Hook = Hook {
 pub const ACCEPTS: Hook = Hook {
     observes: "accepts",
     ways: &[
-        Way {
-            name: "fentry/security_sock_graft",
-            programs: &["enter_graft_2", "enter_graft"],
-            optional: &[],
-        },
-        Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], optional: &[] },
-        Way { name: "kprobe/security_sock_graft", programs: &["call_graft"], optional: &[] },
-        Way { name: "kretprobe/inet_csk_accept", programs: &["ret_csk_accept"], optional: &[] },
+        Way { name: "fentry/security_sock_graft", programs: &["enter_graft_2", "enter_graft"], ..Way::EMPTY },
+        Way { name: "fexit/inet_csk_accept", programs: &["exit_csk_accept"], ..Way::EMPTY },
+        Way { name: "kprobe/security_sock_graft", programs: &["call_graft"], ..Way::EMPTY },
+        Way { name: "kretprobe/inet_csk_accept", programs: &["ret_csk_accept"], ..Way::EMPTY },
         Way {
             name: "tracepoint/sys_exit_accept, sys_exit_accept4",
             programs: &["exit_accept4"],
             // Not every architecture has the older call, and few make all calls on sockets through one.
             optional: &["exit_accept", "accept_sockcall"],
+            ..Way::EMPTY
         },
     ],
 };

@@ -131,6 +131,11 @@ pub struct Summary<T> {
 /// Programs that observe something together; see the loader.
 pub type Way = hooks::Way<'static>;
 
+/// Further places for a program of a way; see the loader.
+pub type Further = hooks::Further<'static>;
+/// What a way does not see on some kernels; see the loader.
+pub type Partial = hooks::Partial<'static>;
+
 /// One kind of activity and the ways to observe it, best first.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
@@ -234,7 +239,14 @@ fn load<T: Tracer>(tracer: &T, common: &Common, messages: Messages) -> Result<Ob
     let mut maps = BTreeMap::new();
     sets.apply(&mut spec, &mut maps)?;
     let btf = env::var_os(BTF_VARIABLE).map(PathBuf::from);
-    Ok(Object::create(spec, LoadOptions { btf, maps, ..Default::default() })?)
+    let functions = functions_asked_for(&tracer.hooks());
+    Ok(Object::create(spec, LoadOptions { btf, maps, functions, ..Default::default() })?)
+}
+
+/// The functions by which a kernel is known on which a way does not see everything.
+fn functions_asked_for(hooks: &[Hook]) -> Vec<&'static str> {
+    let partial = hooks.iter().flat_map(|hook| hook.ways).filter_map(|way| way.partial.as_ref());
+    partial.flat_map(|partial| partial.functions.iter().chain(partial.siblings).copied()).collect()
 }
 
 /// The object as it is to be loaded, sets apart. Needs no privilege and no kernel.

@@ -83,7 +83,13 @@ fn events_of(sandbox: &Sandbox, args: &[&str], work: impl FnOnce()) -> Vec<Value
 
 /// The hooks that this kernel allows; two of them always, as all that we support have tracepoints.
 fn hooks(sandbox: &Sandbox) -> Vec<&'static str> {
-    let mut usable = vec!["tp_btf", "tracepoint"];
+    let mut usable = vec!["tp_btf", "tracepoint syscalls"];
+    let exits = run(&mut sandbox.command("opensnoop", ["--hook", "tracepoint exits", "--duration", "0.01"]));
+    match exits.code() {
+        0 => usable.push("tracepoint exits"),
+        // Before 5.15 no program is told the registers of a task.
+        _ => assert!(exits.refused(1, "opensnoop").contains("unknown"), "{exits:?}"),
+    }
     let fexit = run(&mut sandbox.command("opensnoop", ["--hook", "fexit", "--duration", "0.01"]));
     match fexit.code() {
         0 => usable.push("fexit"),

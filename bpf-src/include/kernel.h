@@ -186,6 +186,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
+	long id; /* the number of the call */
 	long ret;
 };
 

@@ -22,6 +22,59 @@ pub struct Way<'a> {
     pub programs: &'a [&'a str],
     /// Programs that are attached where this kernel has their target, such as syscalls that came later.
     pub optional: &'a [&'a str],
+    /// Further places of programs that are on one perf tracepoint already, as far as this kernel has them.
+    pub further: &'a [Further<'a>],
+    /// What it does not see on some kernels. There it comes after all ways that see everything.
+    pub partial: Option<Partial<'a>>,
+}
+
+impl Way<'_> {
+    /// No programs: what a way is that says nothing of itself.
+    pub const EMPTY: Self = Self { name: "", programs: &[], optional: &[], further: &[], partial: None };
+
+    /// Why there may be something that this way does not see on the kernel for which `object` was made.
+    fn unseen(&self, object: &Object) -> Option<Error> {
+        let partial = self.partial.as_ref()?;
+        let has = |name: &&str| object.kernel_has_function(name) == Some(true);
+        let verb = match partial.functions.iter().any(has) {
+            true => "has",
+            // What the types do not tell is not a no.
+            false if !partial.siblings.iter().any(has) => "may have",
+            false => return None,
+        };
+        Some(Error::incompatible(format!("this kernel {verb} {}", partial.unseen)))
+    }
+}
+
+/// The same program on more perf tracepoints: it is loaded once.
+#[derive(Clone, Copy, Debug)]
+pub struct Further<'a> {
+    /// One of [`Way::programs`].
+    pub program: &'a str,
+    /// What the tracepoints are listed under in tracefs.
+    pub category: &'a str,
+    /// Their names.
+    pub names: &'a [&'a str],
+}
+
+impl Further<'_> {
+    /// Numbers of the tracepoints, of those that this kernel has.
+    fn ids(&self) -> Vec<Result<u64>> {
+        self.names.iter().map(|name| attach::tracepoint_id(self.category, name)).collect()
+    }
+}
+
+/// What a way does not see on some kernels. They are known by functions, of which the object must be told beforehand:
+/// see [`LoadOptions::functions`](crate::load::LoadOptions::functions).
+#[derive(Clone, Copy, Debug)]
+pub struct Partial<'a> {
+    /// A kernel has some of these functions if and only if it has that.
+    pub functions: &'a [&'a str],
+    /// Other functions of the same kind, some of which every kernel has. In a kernel whose types name none of them,
+    /// that none of the first is named means nothing.
+    pub siblings: &'a [&'a str],
+    /// What that is, as the rest of "this kernel has ".
+    pub unseen: &'a str,
 }
 
 /// A way, or an optional program of the way that is used, that could not be used.
@@ -63,18 +116,38 @@ pub fn attach_first_by(
     ways: &[Way<'_>],
     attach: impl Fn(&Program) -> Result<Link> + Copy,
 ) -> Result<Attached> {
-    let mut refused = Vec::new();
+    let (mut refused, mut partial) = (Vec::new(), Vec::new());
     for way in ways {
-        match attach_way(object, way, attach) {
-            Ok(mut attached) => {
-                refused.append(&mut attached.refused);
-                attached.refused = refused;
-                return Ok(attached);
+        let attached = match way.unseen(object) {
+            None => attach_way(object, way, attach),
+            Some(reason) => {
+                partial.push(way);
+                Err(reason)
             }
+        };
+        match attached {
+            Ok(attached) => return Ok(attached.after(refused)),
+            Err(reason) => refused.push(Refusal { name: way.name.to_owned(), reason }),
+        }
+    }
+    // Better in part than not at all. Then that they are partial is no longer what they were refused for.
+    refused.retain(|refusal: &Refusal| !partial.iter().any(|way| way.name == refusal.name));
+    for way in partial {
+        match attach_way(object, way, attach) {
+            Ok(attached) => return Ok(attached.after(refused)),
             Err(reason) => refused.push(Refusal { name: way.name.to_owned(), reason }),
         }
     }
     Err(all_refused(refused))
+}
+
+impl Attached {
+    /// With the refusals of ways before it.
+    fn after(mut self, mut refused: Vec<Refusal>) -> Self {
+        refused.append(&mut self.refused);
+        self.refused = refused;
+        self
+    }
 }
 
 /// All programs of a way or, on an error, none: links detach when they are dropped.
@@ -92,8 +165,13 @@ fn attach_way(
     for name in way.programs {
         attached.programs.push(object.load_program(name)?);
     }
+    // Looked up before anything is attached, which might observe that.
+    let further: Vec<_> = way.further.iter().map(|further| (further, further.ids())).collect();
     for program in &attached.programs {
         attached.links.push(attach(program)?);
+    }
+    for (further, ids) in further {
+        attach_further(further, ids, &mut attached)?;
     }
     for name in way.optional {
         let loaded = possible(object, name).and_then(|()| object.load_program(name));
@@ -106,6 +184,21 @@ fn attach_way(
         }
     }
     Ok(attached)
+}
+
+fn attach_further(further: &Further<'_>, ids: Vec<Result<u64>>, attached: &mut Attached) -> Result<()> {
+    let program = attached.programs.iter().find(|program| program.name() == further.program);
+    let program = program.ok_or_else(|| Error::not_found(format!("no program `{}`", further.program)))?;
+    for (name, id) in further.names.iter().zip(ids) {
+        match id.and_then(|id| attach::attach_to_tracepoint(program, id)) {
+            Ok(link) => attached.links.push(link),
+            Err(reason) => {
+                let name = format!("tracepoint {}:{name}", further.category);
+                attached.refused.push(Refusal { name, reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether it is worth while to load the program `name`: loading takes a hundred times as long as to ask.

@@ -16,6 +16,7 @@ use loader::attach::iterator::{self, Over};
 use loader::attach::{AttachOptions, attach, attach_with};
 use loader::btf::IntInfo;
 use loader::btf::encode::{BtfBuilder, Field};
+use loader::hooks::{Further, Partial, Way, attach_first};
 use loader::load::{LoadOptions, Object};
 use loader::map::MapConfig;
 use loader::section::Target;
@@ -329,6 +330,62 @@ fn a_program_whose_fields_are_in_a_file_goes_on_a_hook_of_the_running_kernel() {
     };
     load(Some(file.path().to_owned())).unwrap();
     assert_eq!(load(None).unwrap_err().kind(), ErrorKind::Verifier, "this kernel has no such field");
+}
+
+const BY_TRACEPOINT: Way<'_> = Way { name: "tracepoint", programs: &["by_tracepoint"], ..Way::EMPTY };
+const BY_RAW_TRACEPOINT: Way<'_> = Way { name: "raw", programs: &["by_raw_tracepoint"], ..Way::EMPTY };
+
+#[test]
+fn a_program_goes_on_further_tracepoints_as_far_as_there_are_such() {
+    let Some(spec) = spec() else { return };
+    let further = [Further {
+        program: "by_tracepoint",
+        category: "syscalls",
+        names: &["sys_enter_nothing", "sys_exit_getppid"],
+    }];
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let way = Way { further: &further, ..BY_TRACEPOINT };
+    let attached = attach_first(&mut object, &[way]).unwrap();
+    for _ in 0..TIMES {
+        call_getppid();
+    }
+    assert_eq!(number(&object, "hits"), 2 * TIMES);
+    assert_eq!((attached.programs.len(), attached.links.len()), (1, 2));
+    let refused: Vec<&str> = attached.refused.iter().map(|refusal| refusal.name.as_str()).collect();
+    assert_eq!(refused, ["tracepoint syscalls:sys_enter_nothing"]);
+    Link::detach_all(attached.links);
+}
+
+/// Which of two ways is used, and what is said against others, when the first one does not see all on kernels with `function`.
+fn chosen(ways: &[Way<'_>], function: &'static str, sibling: &'static str) -> (String, Vec<String>) {
+    let functions = vec!["vfs_read", "loader_test_nothing"];
+    let options = LoadOptions { functions, ..LoadOptions::default() };
+    let mut object = Object::create(spec().unwrap(), options).unwrap();
+    let (functions, siblings) = ([function], [sibling]);
+    let partial = Partial { functions: &functions, siblings: &siblings, unseen: "calls of another kind" };
+    let ways: Vec<_> =
+        std::iter::once(Way { partial: Some(partial), ..ways[0] }).chain(ways[1..].iter().copied()).collect();
+    let attached = attach_first(&mut object, &ways).unwrap();
+    Link::detach_all(attached.links);
+    (attached.name, attached.refused.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_way_that_does_not_see_all_on_this_kernel_comes_after_those_that_do() {
+    if spec().is_none() {
+        return;
+    }
+    let both = [BY_TRACEPOINT, BY_RAW_TRACEPOINT];
+    let passed_over = |verb: &str| vec![format!("tracepoint: this kernel {verb} calls of another kind")];
+    assert_eq!(chosen(&both, "vfs_read", "vfs_read"), ("raw".to_owned(), passed_over("has")));
+    assert_eq!(chosen(&both, "loader_test_nothing", "vfs_read"), ("tracepoint".to_owned(), vec![]));
+    // Nobody asked for the last one when the kernel's types were searched.
+    for unknown in ["loader_test_nothing", "do_exit"] {
+        let found = chosen(&both, "loader_test_nothing", unknown);
+        assert_eq!(found, ("raw".to_owned(), passed_over("may have")), "{unknown}");
+    }
+    // Better in part than not at all.
+    assert_eq!(chosen(&both[..1], "vfs_read", "vfs_read"), ("tracepoint".to_owned(), vec![]));
 }
 
 #[test]

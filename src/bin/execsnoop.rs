@@ -219,7 +219,7 @@ impl Tracer for Execsnoop {
             ways: &[Way {
                 name: "tp_btf/sched_process_exec",
                 programs: &["process_exec", "process_exec_2"],
-                optional: &[],
+                ..Way::EMPTY
             }],
         }];
         if self.options.fails {
@@ -229,7 +229,7 @@ impl Tracer for Execsnoop {
                     name: "tracepoints of execve and execveat",
                     // Exits first: an entry that is seen leaves something for its exit to take away.
                     programs: &["exit_execve", "exit_execveat", "enter_execve", "enter_execveat"],
-                    optional: &[],
+                    ..Way::EMPTY
                 }],
             });
         }

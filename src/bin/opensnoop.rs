@@ -17,7 +17,7 @@ use tracers::filter::TaskFilter;
 use tracers::message::Failure;
 use tracers::output::json::Object;
 use tracers::output::table::Align::{Left, Right};
-use tracers::tracer::{Hook, Tracer, Way, set_table_size};
+use tracers::tracer::{Further, Hook, Partial, Tracer, Way, set_table_size};
 
 #[path = "opensnoop/event.rs"]
 mod event;
@@ -122,20 +122,46 @@ fn set_wanted<const N: usize>(spec: &mut ObjectSpec, name: &str, wanted: &[u8]) 
     spec.set_global(&format!("{name}_mask"), mask)
 }
 
+/// The tracepoints of the system calls: kernels know the number of a 32-bit call for another one, and report none. The
+/// functions are one call, under the names that architectures give it for programs of 32 and of 64 bits.
+const ONLY_64_BITS: Option<Partial> = Some(Partial {
+    functions: &[
+        "__ia32_compat_sys_openat",
+        "__x64_compat_sys_openat", // x32
+        "__arm64_compat_sys_openat",
+        "__s390_compat_sys_openat",
+    ],
+    siblings: &["__x64_sys_openat", "__arm64_sys_openat", "__s390x_sys_openat"],
+    unseen: "32-bit system calls, which it does not report to their tracepoints",
+});
 const FEXIT: Way = Way {
     name: "fexit do_sys_openat2",
     programs: &["exit_openat2_2", "exit_openat2"],
     // The exit first: an entry that is seen leaves something for its exit to take away.
     optional: &["ring_exit", "ring_enter"],
+    ..Way::EMPTY
 };
-const SYS_EXIT: Way = Way { name: "tp_btf sys_exit", programs: &["exit_syscall"], optional: &[] };
+const EXITS: Way = Way {
+    name: "tracepoint exits",
+    programs: &["exit_open"],
+    further: &[Further {
+        program: "exit_open",
+        category: "syscalls",
+        names: &["sys_exit_open", "sys_exit_openat2", "sys_exit_creat"],
+    }],
+    partial: ONLY_64_BITS,
+    ..Way::EMPTY
+};
+const SYS_EXIT: Way = Way { name: "tp_btf sys_exit", programs: &["exit_syscall"], ..Way::EMPTY };
 const TRACEPOINTS: Way = Way {
     name: "tracepoint syscalls",
     programs: &["leave_openat", "enter_openat"],
     optional: &["leave_open", "enter_open", "leave_openat2", "enter_openat2", "leave_creat", "enter_creat"],
+    partial: ONLY_64_BITS,
+    ..Way::EMPTY
 };
 const TREE: Way =
-    Way { name: "tp_btf sched_process_fork", programs: &["tree_fork", "tree_exit"], optional: &[] };
+    Way { name: "tp_btf sched_process_fork", programs: &["tree_fork", "tree_exit"], ..Way::EMPTY };
 
 impl Tracer for Opensnoop {
     const NAME: &'static str = "opensnoop";
@@ -187,7 +213,7 @@ impl Tracer for Opensnoop {
     }
 
     fn hooks(&self) -> Vec<Hook> {
-        let open = Hook { observes: "open", ways: &[FEXIT, SYS_EXIT, TRACEPOINTS] };
+        let open = Hook { observes: "open", ways: &[FEXIT, EXITS, SYS_EXIT, TRACEPOINTS] };
         match self.options.exec {
             Some(_) => vec![Hook { observes: "fork", ways: &[TREE] }, open],
             None => vec![open],

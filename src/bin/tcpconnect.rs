@@ -68,25 +68,26 @@ const EARLY_FAILURES: Hook = Hook {
             name: "fexit/tcp_v4_connect, tcp_v6_connect",
             // Of a trampoline's programs the one attached first comes last: see `bpf-src/include/twin.h`.
             programs: &["fail_v4_2", "fail_v6_2", "fail_v4", "fail_v6"],
-            optional: &[],
+            ..Way::EMPTY
         },
         // Below, the exit first: an entry that is seen leaves something for its exit to take away.
         Way {
             name: "kretprobe/tcp_v4_connect, tcp_v6_connect",
             programs: &["ret_v4_connect", "ret_v6_connect", "call_v4_connect", "call_v6_connect"],
-            optional: &[],
+            ..Way::EMPTY
         },
         Way {
             name: "tracepoint/sys_enter_connect, sys_exit_connect",
             programs: &["exit_connect", "enter_connect"],
             optional: &["exit_sockcall", "enter_sockcall"],
+            ..Way::EMPTY
         },
     ],
 };
 
 const REPEATS: Hook = Hook {
     observes: "connects without an answer",
-    ways: &[Way { name: "tp_btf/tcp_retransmit_skb", programs: &["retransmit"], optional: &[] }],
+    ways: &[Way { name: "tp_btf/tcp_retransmit_skb", programs: &["retransmit"], ..Way::EMPTY }],
 };
 
 impl Tool for Tcpconnect {

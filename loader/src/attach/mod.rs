@@ -209,6 +209,22 @@ pub fn attach_in_kernel(program: &Program, options: AttachOptions) -> Result<Lin
     explained(program, attached)
 }
 
+/// The number of the perf tracepoint `category:name`, for [`attach_to_tracepoint`].
+///
+/// # Errors
+/// `NotFound` when this kernel has no such tracepoint.
+pub fn tracepoint_id(category: &str, name: &str) -> Result<u64> {
+    tracepoint::id(category, name)
+}
+
+/// Attaches `program`, which is for perf tracepoints, to the one with that number, whatever its own section says.
+///
+/// # Errors
+/// The kernel's errno.
+pub fn attach_to_tracepoint(program: &Program, id: u64) -> Result<Link> {
+    explained(program, tracepoint::attach_to(program, id, AttachOptions::default()))
+}
+
 fn explained(program: &Program, attached: Result<Link>) -> Result<Link> {
     attached
         .map_err(|error| privilege::explain(error, Need::Tracing))

@@ -15,7 +15,11 @@ use crate::sys::uapi;
 /// # Errors
 /// `NotFound` when this kernel has no such tracepoint; `NotSupported` for a cookie before 5.15; `Permission`.
 pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
-    let id = id(category, name)?;
+    attach_to(program, id(category, name)?, options)
+}
+
+/// Attaches to the tracepoint with that number.
+pub(super) fn attach_to(program: &Program, id: u64, options: AttachOptions) -> Result<Link> {
     let event = perf::perf_event_open(PerfEvent {
         event_type: uapi::PERF_TYPE_TRACEPOINT,
         config: id,

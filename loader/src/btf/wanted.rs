@@ -48,6 +48,11 @@ impl WantedSet {
         self.names.insert(name.to_vec());
     }
 
+    /// Whether that name is looked for.
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains(name.as_bytes())
+    }
+
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.names.iter().map(Vec::as_slice)

@@ -94,11 +94,20 @@ impl CoreResolver {
         Ok(Self { local, wanted, blobs, candidates, budget: Budget::default() })
     }
 
-    /// Whether some name was not found in any blob so far, so that it is worth looking into modules.
-    pub fn lacks_names(&self) -> bool {
-        self.wanted.names().any(|name| {
-            !name.is_empty() && self.blobs.iter().all(|blob| blob.ids.essential_bytes(name).next().is_none())
-        })
+    /// Whether some name, apart from those of `kernel_only`, was not found in any blob so far, so that it is worth looking into
+    /// modules.
+    pub fn lacks_names(&self, kernel_only: &[&str]) -> bool {
+        self.wanted.names().filter(|name| !kernel_only.iter().any(|other| other.as_bytes() == *name)).any(
+            |name| {
+                !name.is_empty()
+                    && self.blobs.iter().all(|blob| blob.ids.essential_bytes(name).next().is_none())
+            },
+        )
+    }
+
+    /// Whether the kernel itself has a function of that name; none if nobody wanted to know when this was made.
+    pub fn has_function(&self, name: &str) -> Option<bool> {
+        self.wanted.contains(name).then(|| self.find(name, Kind::Func).is_some())
     }
 
     /// Looks into a kernel module too; `module` is split BTF on the kernel's own. Its types count only for names

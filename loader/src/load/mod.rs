@@ -66,6 +66,8 @@ pub struct LoadOptions {
     pub skip_failed_maps: bool,
     /// A bpffs whose token stands for the privilege (6.9); see [`crate::kernel::token`].
     pub token: Option<PathBuf>,
+    /// Functions of which [`Object::kernel_has_function`] is to know whether the kernel has them.
+    pub functions: Vec<&'static str>,
     /// Lines `CONFIG_X=y` that overrule the kernel's own configuration for `.kconfig` externs.
     pub kconfig: String,
 }
@@ -99,7 +101,7 @@ impl Object {
         }
         let token = options.token.as_deref().map(token::create).transpose()?;
         let files = TargetFiles { kernel: options.btf, modules: options.module_btf };
-        let mut types = KernelTypes::find_to_load(&spec, &files)?;
+        let mut types = KernelTypes::find_to_load(&spec, &files, &options.functions)?;
         let externs =
             Externs::configure(&mut spec, &options.kconfig, owned(token.as_ref().map(AsFd::as_fd))?);
         let btf = btf::load(&spec, token.as_ref().map(AsFd::as_fd));
@@ -341,6 +343,12 @@ impl Object {
     fn start_of(&self, declared: &MapSpec, global: &Global) -> usize {
         let start = if declared.map_type == map_type::ARENA { self.arena_variables as usize } else { 0 };
         start.saturating_add(global.offset)
+    }
+
+    /// Whether the kernel itself, modules apart, has a function of that name; none if it was not in
+    /// [`LoadOptions::functions`], or if nothing was asked of the kernel's types.
+    pub fn kernel_has_function(&self, name: &str) -> Option<bool> {
+        self.types.has_function(name)
     }
 
     /// Whether the object has a program `name`.

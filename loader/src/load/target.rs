@@ -63,20 +63,21 @@ impl KernelTypes {
     /// # Errors
     /// `NotSupported` when the kernel has no types and the object needs them; `NotFound` and `InvalidObject` for the files.
     pub fn find(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
-        Self::look_up(spec, files, &core_records(spec), &wanted_names(spec))
+        Self::look_up(spec, files, &core_records(spec), &wanted_names(spec), &[])
     }
 
     /// As [`KernelTypes::find`], for programs that the running kernel is to load: hooks and symbols are its own,
-    /// whatever file the fields are relocated by. So it is with libbpf's `btf_custom_path`.
+    /// whatever file the fields are relocated by. So it is with libbpf's `btf_custom_path`. Finds out as well which of
+    /// `functions` that kernel has, see [`KernelTypes::has_function`].
     ///
     /// # Errors
     /// As for [`KernelTypes::find`].
-    pub fn find_to_load(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
+    pub fn find_to_load(spec: &ObjectSpec, files: &TargetFiles, functions: &[&str]) -> Result<Self> {
         if files.kernel.is_none() && files.modules.is_empty() {
-            return Self::find(spec, files);
+            return Self::look_up(spec, files, &core_records(spec), &wanted_names(spec), functions);
         }
-        let core = Self::look_up(spec, files, &core_records(spec), &[])?.resolver;
-        let types = match Self::look_up(spec, &TargetFiles::default(), &[], &wanted_names(spec)) {
+        let core = Self::look_up(spec, files, &core_records(spec), &[], &[])?.resolver;
+        let types = match Self::look_up(spec, &TargetFiles::default(), &[], &wanted_names(spec), functions) {
             // It lacks the names, too; that is for the programs to tell which need them.
             Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => Self::default(),
             types => types?,
@@ -89,12 +90,14 @@ impl KernelTypes {
         files: &TargetFiles,
         records: &[&CoreRecord],
         names: &[(String, Kind)],
+        functions: &[&str],
     ) -> Result<Self> {
         if records.is_empty() && names.is_empty() && !names_modules(spec) {
             return Ok(Self::default());
         }
         let kernel = kernel::btf::open(files.kernel.as_deref())?;
-        let extra: Vec<_> = names.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+        let names = names.iter().map(|(name, kind)| (name.as_str(), *kind));
+        let extra: Vec<_> = names.chain(functions.iter().map(|name| (*name, Kind::Func))).collect();
         // An object without types may still name a hook by its type.
         let untyped = || Btf::parse(BtfData::from(BtfBuilder::new().build(spec.endian)));
         let local = spec.btf.clone().map_or_else(untyped, Ok)?;
@@ -105,9 +108,14 @@ impl KernelTypes {
             types.add_module(module_name(path), &kernel::btf::open_module(path, &kernel)?)?;
         }
         if files.kernel.is_none() && files.modules.is_empty() {
-            types.add_loaded_modules(spec, &kernel);
+            types.add_loaded_modules(spec, &kernel, functions);
         }
         Ok(types)
+    }
+
+    /// Whether the kernel itself has that function; none if it was not among those that [`KernelTypes::find_to_load`] was given.
+    pub fn has_function(&self, name: &str) -> Option<bool> {
+        self.resolver.as_ref()?.has_function(name)
     }
 
     fn add_module(&mut self, name: String, btf: &Btf) -> Result<()> {
@@ -118,8 +126,9 @@ impl KernelTypes {
     }
 
     /// Looks into modules only if the kernel itself lacks a name, or if a program says that it means a module's.
-    fn add_loaded_modules(&mut self, spec: &ObjectSpec, kernel: &Btf) {
-        if !names_modules(spec) && !self.resolver.as_ref().is_some_and(CoreResolver::lacks_names) {
+    fn add_loaded_modules(&mut self, spec: &ObjectSpec, kernel: &Btf, kernel_only: &[&str]) {
+        let lacks_names = |resolver: &CoreResolver| resolver.lacks_names(kernel_only);
+        if !names_modules(spec) && !self.resolver.as_ref().is_some_and(lacks_names) {
             return;
         }
         for module in modules::all(kernel) {
