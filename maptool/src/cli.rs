@@ -410,6 +410,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct CgroupId {
+    /// How to print it
     #[arg(value_enum)]
     pub(crate) format: Format,
     /// A cgroup v2 directory
@@ -418,6 +419,7 @@ pub(crate) struct CgroupId {
 
 #[derive(Debug, Args)]
 pub(crate) struct MntnsId {
+    /// How to print it
     #[arg(value_enum)]
     pub(crate) format: Format,
     /// A process [default: this one]
