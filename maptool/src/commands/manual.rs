@@ -20,12 +20,31 @@ pub(super) fn page(command: clap::Command, name: &str) -> io::Result<Vec<u8>> {
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
+    let mut options = Vec::new();
+    man.render_options_section(&mut options)?;
+    page.extend_from_slice(with_columns(&String::from_utf8_lossy(&options)).as_bytes());
     if has_subcommands {
         man.render_subcommands_section(&mut page)?;
     }
     page.extend_from_slice(ending(&behind).as_bytes());
     Ok(page)
+}
+
+/// Lines that are a table, and would be filled up as a paragraph.
+fn with_columns(text: &str) -> String {
+    let is_table = |line: &str| line.contains("   ") && !line.starts_with('.');
+    let mut out = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if is_table(line) != inside {
+            out.push_str(if inside { ".fi\n" } else { ".nf\n" });
+            inside = !inside;
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out.push_str(if inside { ".fi\n" } else { "" });
+    out
 }
 
 fn ending(text: &str) -> String {
@@ -53,6 +72,13 @@ fn escaped(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_keep_their_columns() {
+        let text = ".TP   x\na text\nb     one\n      two\nend\nc   three\n";
+        let expected = ".TP   x\na text\n.nf\nb     one\n      two\n.fi\nend\n.nf\nc   three\n.fi\n";
+        assert_eq!(with_columns(text), expected);
+    }
 
     #[test]
     fn indented_lines_are_a_block_and_the_rest_paragraphs() {
