@@ -17,8 +17,8 @@ pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
     match &args.what {
         Generated::Man { out: Some(directory) } => {
             pages(command, directory).map_err(|error| {
-                let place = text::path(directory);
-                Failure::new(Code::Other, format!("write man pages to `{place}`: {error}"))
+                let at = format!("write man pages to `{}`", text::path(directory));
+                Failure::from(loader::Error::io("", error).context(at))
             })?;
         }
         Generated::Man { out: None } => {
