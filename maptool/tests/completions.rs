@@ -178,3 +178,20 @@ fn fish_offers_what_there_is_now() {
     assert!(!offered("nsmap resize ").unwrap().contains(arg(&set)));
     assert!(offered("nsmap add-c").unwrap().starts_with("add-cgroup\t"));
 }
+
+#[test]
+fn man_pages_of_all_commands_are_set_without_a_warning() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let directory = sandbox.plain("man");
+    fs::create_dir(&directory).unwrap();
+    sandbox.run(["generate", "man", "--out", arg(&directory)]).ok();
+    let pages: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(pages.len() > 30 && pages.contains(&directory.join("nsmap-follow.1")), "{pages:?}");
+    for page in &pages {
+        let Ok(output) = Command::new("groff").args(["-ww", "-man", "-Tutf8"]).arg(page).output() else {
+            return skip(&Lacking::Peer("groff"));
+        };
+        assert!(output.status.success() && output.stderr.is_empty(), "{page:?}: {output:?}");
+        assert!(fs::read_to_string(page).unwrap().contains(".SH \"EXAMPLES\"\n.nf\nnsmap "), "{page:?}");
+    }
+}

@@ -129,3 +129,27 @@ fn a_listing_in_the_place_of_a_member_is_told_where_it_belongs() {
         assert!(ran.ok().contains("1 added"));
     }
 }
+
+#[test]
+fn what_is_no_listing_is_refused_and_changes_nothing() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    sandbox.run(["create"]).ok();
+    sandbox.run(["add-self-mntns"]).ok();
+    let before = sandbox.run(["export", "--bare"]).ok();
+    symlink("/no/such", sandbox.plain("dangling")).unwrap();
+    let (directory, dangling) = (sandbox.plain(""), sandbox.plain("dangling"));
+    for (path, code, text) in [
+        (arg(&directory), 1, "is a directory"),
+        ("/dev/zero", 1, "larger than 67108864 bytes"),
+        (arg(&dangling), 3, "no such file or directory"),
+        ("/proc/self/mem", 1, "input/output error"),
+    ] {
+        for words in
+            [&["apply", path][..], &["apply", path, "--replace"], &["diff", path, path, "--kind", "mntns"]]
+        {
+            sandbox.run(words).refused(code, &["read listing", path, text]);
+        }
+    }
+    sandbox.run(["generate", "man", "--out", "/no/such"]).refused(3, &["write man pages to `/no/such`: "]);
+    assert_eq!(sandbox.run(["export", "--bare"]).ok(), before);
+}
