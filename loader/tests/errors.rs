@@ -100,7 +100,8 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let asked = "hash of 0 entries, key 4 value 4 bytes, flags 0x0";
     assert_reads(&invalid, ErrorKind::Io, &[asked, "bpf(BPF_MAP_CREATE): invalid argument"]);
     let trie = Map::create(&MapConfig { key_size: 8, ..config(map_type::LPM_TRIE, 1) }).unwrap_err();
-    let asked = "lpm_trie of 1 entries, key 8 value 4 bytes, flags 0x0, where this type needs BPF_F_NO_PREALLOC";
+    let asked =
+        "lpm_trie of 1 entries, key 8 value 4 bytes, flags 0x0, where this type needs BPF_F_NO_PREALLOC";
     assert_reads(&trie, ErrorKind::Io, &[asked, "bpf(BPF_MAP_CREATE): invalid argument"]);
     let length = map.lookup(&[0; 3]).unwrap_err();
     assert_reads(&length, ErrorKind::Incompatible, &["key of 3 bytes for map `errors`, which takes 4"]);
