@@ -131,7 +131,8 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
 
 /// What clang makes, or at least what the tests make themselves.
 fn objects() -> Vec<Vec<u8>> {
-    let mut objects = vec![sample::object(Endian::Little), sample::object(Endian::Big)];
+    let orders = [Endian::Little, Endian::Big];
+    let mut objects: Vec<Vec<u8>> = orders.map(sample::object).into();
     for name in ["maps", "functions", "checks"] {
         objects.extend(compile_both(name).into_iter().flatten());
     }
@@ -145,7 +146,10 @@ fn blobs() -> Vec<Vec<u8>> {
 
 #[test]
 fn damaged_objects_are_errors_and_nothing_worse() {
-    fuzz("elf", &objects(), targets::elf);
+    let tables = [Endian::Little, Endian::Big].map(|endian| sample::switching(endian, 5 * 8).build());
+    let arenas = compile_both("arena").into_iter().flatten();
+    let seeds: Vec<Vec<u8>> = objects().into_iter().chain(tables).chain(arenas).collect();
+    fuzz("elf", &seeds, targets::elf);
 }
 
 #[test]

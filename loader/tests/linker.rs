@@ -5,7 +5,7 @@
 mod common;
 
 use common::elf::{LOCAL, ObjectBuilder, R64_32, R64_64, Symbol, WEAK};
-use common::sample::{self, call, exit, load, set};
+use common::sample::{self, call, exit, load, set, switching};
 use loader::btf::encode::{BtfBuilder, Field, ext_blob};
 use loader::btf::ext::CoreRecord;
 use loader::btf::{Btf, BtfData, Linkage, TypeId};
@@ -365,27 +365,6 @@ fn a_field_that_the_target_lacks_is_reported_with_its_source_line() {
     assert_eq!((poisoned.at.0, poisoned.function.as_str()), (3, "reader"));
     let source = poisoned.source.as_ref().unwrap();
     assert_eq!((source.line, source.column, source.text.as_str()), (7, 1, "return task->pid;"));
-}
-
-/// `switch` as clang 22 compiles it: the place to jump to is looked up in a table, and `gotox` jumps there.
-fn switching(endian: Endian, first_target: u64) -> ObjectBuilder {
-    let table = Insn { code: 0x18, dst: 1, ..Insn::default() };
-    let gotox = Insn { code: 0x0d, dst: 1, ..Insn::default() };
-    let mut builder = ObjectBuilder::new(endian);
-    let code = builder.code("socket", &[call(-1), exit()]);
-    // A function in front, so that places in the section are not places in the program.
-    let body = [table, Insn::default(), gotox, set(7), exit(), set(8), exit()];
-    let text = builder.code(".text", &[&[set(0), exit()][..], &body].concat());
-    let targets = [first_target, 7 * 8];
-    let data = targets.map(|target| endian.u64_bytes(target)).concat();
-    let tables = builder.section(".jumptables", common::elf::PROGBITS, 2, data);
-    builder.symbol(Symbol::function("main", code, 0, 2));
-    builder.symbol(Symbol::function("front", text, 0, 2).bound(LOCAL));
-    let callee = builder.symbol(Symbol::function("switching", text, 2, 7).bound(LOCAL));
-    let table = builder.symbol(Symbol::object("BPF.JT.0.0", tables, 0, 16).bound(LOCAL));
-    builder.relocate(code, 0, callee, R64_32);
-    builder.relocate(text, 16, table, R64_64);
-    builder
 }
 
 #[test]

@@ -77,7 +77,14 @@ pub fn attach(program: &Program) -> Result<Link> {
 /// `NotSupported` on kernels that do not know such a part. A kernel that knows, but not for this iterator, ignores it or
 /// answers `EINVAL`; an iterator that needs a map answers `EBADF` without one.
 pub fn attach_over(program: &Program, over: Over<'_>) -> Result<Link> {
-    match (link::link_create_iter(program.as_fd(), over.info()), over.feature()) {
+    let create = |over: Over<'_>| link::link_create_iter(program.as_fd(), over.info());
+    let made = match over {
+        // A kernel that knows no threads takes the id of one for the fd of a map, which it does not want, and goes through
+        // everything. Where processes are, it wants zeros.
+        Over::Thread(id) => create(Over::Process(id)).and_then(|_| create(over)),
+        _ => create(over),
+    };
+    match (made, over.feature()) {
         (Ok(link), _) => Ok(Link::from_link(link)),
         (Err(SysError { errno: libc::E2BIG, .. }), Some(feature)) => {
             Err(Error::not_supported(feature, "6.1"))

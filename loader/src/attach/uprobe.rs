@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile, FileHeader};
+use object::read::elf::{ElfFile, FileHeader, Version};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 
 use super::pmu::Pmu;
@@ -150,13 +150,19 @@ pub fn find_binary(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where a function is in the file, in bytes from its start.
+/// Where a function is in the file, in bytes from its start. `F@VERSION` is that version of a library's function, where `F` is
+/// the one that programs are linked with today.
 ///
 /// # Errors
 /// `NotFound` when the file or the function does not exist; `Incompatible` when there are several of that name;
 /// `InvalidObject` for a file that is no ELF.
 pub fn symbol_offset(path: &Path, symbol: &str) -> Result<u64> {
-    let found = with_functions(path, |name| name == symbol)?;
+    let (name, version) = match symbol.split_once('@') {
+        Some((name, version)) => (name, Some(version.trim_start_matches('@').as_bytes())),
+        None => (symbol, None),
+    };
+    let found =
+        with_functions(path, |found, of| found == name && version.is_none_or(|version| of == Some(version)))?;
     match strongest(&found).as_slice() {
         [only] => Ok(*only),
         [] => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
@@ -168,12 +174,12 @@ pub fn symbol_offset(path: &Path, symbol: &str) -> Result<u64> {
 }
 
 fn matching_offsets(path: &Path, pattern: &str) -> Result<Vec<u64>> {
-    Ok(distinct(&with_functions(path, |name| glob::matches(pattern, name))?))
+    Ok(distinct(&with_functions(path, |name, _| glob::matches(pattern, name))?))
 }
 
-/// Where functions of one name are: a weak one gives way to those that are not, as when it was linked.
+/// Where functions of one name are: those that give way do so if there are others.
 fn strongest(functions: &[Function]) -> Vec<u64> {
-    let strong: Vec<Function> = functions.iter().copied().filter(|function| !function.weak).collect();
+    let strong: Vec<Function> = functions.iter().copied().filter(|function| !function.gives_way).collect();
     distinct(if strong.is_empty() { functions } else { &strong })
 }
 
@@ -190,11 +196,12 @@ fn distinct(functions: &[Function]) -> Vec<u64> {
 struct Function {
     /// Bytes from the start of the file.
     offset: u64,
-    weak: bool,
+    /// It is weak, or kept for programs that were linked with an older version of a library.
+    gives_way: bool,
 }
 
-/// The functions that `wanted` picks by name.
-fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Function>> {
+/// The functions that `wanted` picks by name and, for those of libraries that have several, version.
+fn with_functions(path: &Path, wanted: impl Fn(&str, Option<&[u8]>) -> bool) -> Result<Vec<Function>> {
     let read = || -> Result<Vec<Function>> {
         let bytes = read_binary(path)?;
         match bytes.get(4) {
@@ -216,13 +223,11 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>> {
 
 fn functions<H: FileHeader<Endian = object::Endianness>>(
     bytes: &[u8],
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(&str, Option<&[u8]>) -> bool,
 ) -> Result<Vec<Function>> {
     let file = ElfFile::<H>::parse(bytes).map_err(|error| Error::invalid(format!("not ELF: {error}")))?;
-    let symbols = file.symbols().chain(file.dynamic_symbols());
-    let functions =
-        symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text);
-    let chosen = functions.filter(|symbol| symbol.name().is_ok_and(&wanted));
+    // Damaged versions are none.
+    let versions = file.elf_section_table().versions(file.endian(), bytes).ok().flatten();
     // The kernel counts in the file, symbols count in memory.
     let in_file = |address: u64| {
         file.segments().find_map(|segment| {
@@ -231,9 +236,20 @@ fn functions<H: FileHeader<Endian = object::Endianness>>(
             start.checked_add(inside)
         })
     };
-    let found = chosen
-        .filter_map(|symbol| Some(Function { offset: in_file(symbol.address())?, weak: symbol.is_weak() }));
-    Ok(found.collect())
+    let mut found = Vec::new();
+    let tables = [(file.symbols(), None), (file.dynamic_symbols(), versions.as_ref())];
+    for (symbols, versions) in tables {
+        for symbol in symbols.filter(|it| it.is_definition() && it.kind() == object::SymbolKind::Text) {
+            let version = versions.map(|table| (table, table.version_index(file.endian(), symbol.index())));
+            let name = version.and_then(|(table, version)| table.version(version.index()).ok().flatten());
+            if !symbol.name().is_ok_and(|symbol| wanted(symbol, name.map(Version::name))) {
+                continue;
+            }
+            let gives_way = symbol.is_weak() || version.is_some_and(|(_, version)| version.is_hidden());
+            found.extend(in_file(symbol.address()).map(|offset| Function { offset, gives_way }));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -242,11 +258,23 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_its_function_and_for_several_if_they_differ() {
-        let function = |offset, weak| Function { offset, weak };
+        let function = |offset, gives_way| Function { offset, gives_way };
         // In both symbol tables; weak, and overridden; weak only; two files with a static function each.
         assert_eq!(strongest(&[function(16, false), function(16, false)]), [16]);
         assert_eq!(strongest(&[function(16, true), function(32, false)]), [32]);
         assert_eq!(strongest(&[function(16, true)]), [16]);
         assert_eq!(strongest(&[function(32, false), function(16, false)]), [16, 32]);
+    }
+
+    #[test]
+    fn a_library_has_a_function_in_several_versions() {
+        let Ok(library) = find_binary("libc.so.6") else { return };
+        let offset = |symbol: &str| symbol_offset(&library, symbol);
+        // Since 2003; architectures that came later never had the old one.
+        let Ok(old) = offset("pthread_cond_wait@GLIBC_2.2.5") else { return };
+        let new = offset("pthread_cond_wait").unwrap();
+        assert_eq!(offset("pthread_cond_wait@@GLIBC_2.3.2").unwrap(), new);
+        assert_ne!(old, new);
+        assert_eq!(offset("pthread_cond_wait@GLIBC_1").unwrap_err().kind(), crate::ErrorKind::NotFound);
     }
 }
