@@ -20,9 +20,12 @@ mod outcomes;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::process::id;
+use std::process::{Stdio, id};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use socket2::Domain;
 
@@ -212,6 +215,34 @@ fn the_table_of_counts_is_that_of_bcc() {
     let [row] = lines[1..] else { panic!("{lines:#?}") };
     let begin = format!("{:<26}{:<26}{port:<21}", "127.0.0.1", "127.0.0.1");
     assert!(row.strip_prefix(&begin).unwrap().parse::<u64>().unwrap() > 1, "{row}");
+}
+
+#[test]
+fn the_table_of_counts_is_as_wide_as_its_longest_address() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let long = "fd00:1111:2222:3333:4444:5555:6666:7777";
+    or_skip!(tcp::own_address(&format!("{long}/128"), 0));
+    let mut command = scene.sandbox.command("tcpconnect", ["-c", "-L", "-N", "/proc/self/ns/net"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut tool = command.spawn().unwrap();
+    let mut out = BufReader::new(tool.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let narrow = out.next().unwrap();
+    let clients = ["127.0.0.1", long].map(|host| pair(host).0);
+    kill(Pid::from_raw(tool.id().cast_signed()), Signal::SIGINT).unwrap();
+    let lines: Vec<String> = out.collect();
+    assert!(tool.wait().unwrap().success());
+    let [wide, rows @ ..] = &lines[..] else { panic!("{lines:#?}") };
+    assert!(wide.split_whitespace().eq(narrow.split_whitespace()), "{lines:#?}");
+    assert_eq!(rows.len(), 2, "{lines:#?}");
+    for (row, client) in rows.iter().zip(&clients) {
+        let (own, port) = (client.local_addr().unwrap(), client.peer_addr().unwrap().port());
+        let (host, own, port) = (own.ip().to_string(), own.port().to_string(), port.to_string());
+        let cells = [("LADDR", &host), ("RADDR", &host), ("LPORT", &own), ("RPORT", &port)];
+        for (column, value) in cells {
+            let at = wide.find(column).unwrap();
+            assert_eq!(row[at..].split(' ').next(), Some(value.as_str()), "{column}: {lines:#?}");
+        }
+    }
 }
 
 #[test]
