@@ -8,6 +8,7 @@
  *                             kernel forgets the name in between, so it is kept from one to the other.
  *   tp_btf/sys_exit           each return from a system call: what is no open is sorted out in ten instructions. The
  *                             arguments are still in the registers, so nothing is stored at the entry.
+ *   tracepoint syscalls:sys_exit_* of the four calls: likewise from the registers, which since 5.15 is possible here, too.
  *   tracepoint syscalls:sys_enter_* and sys_exit_* of the four calls: arguments are kept from one to the other.
  *
  * All hooks read the name when the call is over: by then the kernel has paged it in. All give the same record.
@@ -18,12 +19,12 @@
  *   fexit        calls that seccomp or a tracer stops, and openat2 with arguments that the kernel
  *                refuses unread; calls under way at the start; io_uring before Linux 5.19
  *   tp_btf       io_uring; calls that never return to user space
- *   tracepoint   io_uring; 32-bit callers; calls under way at the start, and those that seccomp or a
- *                tracer stops
+ *   tracepoint   io_uring; 32-bit callers; calls that never return to user space; those of sys_enter
+ *                and sys_exit: calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
  *   has two, one for the other); what finds no room in the buffer; opens that find none in the
- *   --table-size (tracepoint) or among the 256 that io_uring has under way (fexit); a process of
- *   --exec that finds none there, once, with all that it opens.
+ *   --table-size (tracepoint sys_enter) or among the 256 that io_uring has under way (fexit); a
+ *   process of --exec that finds none there, once, with all that it opens.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
@@ -293,6 +294,40 @@ int exit_syscall(const u64 *ctx)
 #endif
 
 /* ---- tracepoints of the system calls ---------------------------------------------------------------------------- */
+
+#ifdef HAVE_SYSCALL_REGS
+/* The kernel does not come here for 32-bit callers. Without the helper (before 5.15) the program is refused. */
+ALWAYS_INLINE int report_exit(const struct trace_event_raw_sys_exit *ctx, u32 syscall)
+{
+	if (!ids_wanted())
+		return 0;
+	return report_64(bpf_task_pt_regs(bpf_get_current_task_btf()), syscall, (s32)ctx->ret);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_open")
+int only_open(const struct trace_event_raw_sys_exit *ctx)
+{
+	return report_exit(ctx, OPEN_BY_OPEN);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_creat")
+int only_creat(const struct trace_event_raw_sys_exit *ctx)
+{
+	return report_exit(ctx, OPEN_BY_CREAT);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_openat")
+int only_openat(const struct trace_event_raw_sys_exit *ctx)
+{
+	return report_exit(ctx, OPEN_BY_OPENAT);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_openat2")
+int only_openat2(const struct trace_event_raw_sys_exit *ctx)
+{
+	return report_exit(ctx, OPEN_BY_OPENAT2);
+}
+#endif
 
 /*
  * Calls between entry and exit, by pid_tgid of the caller. The exit takes the entry out; one that is left behind by

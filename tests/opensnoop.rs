@@ -83,11 +83,15 @@ fn events_of(sandbox: &Sandbox, args: &[&str], work: impl FnOnce()) -> Vec<Value
 
 /// The hooks that this kernel allows; two of them always, as all that we support have tracepoints.
 fn hooks(sandbox: &Sandbox) -> Vec<&'static str> {
-    let mut usable = vec!["tp_btf", "tracepoint"];
-    let fexit = run(&mut sandbox.command("opensnoop", ["--hook", "fexit", "--duration", "0.01"]));
-    match fexit.code() {
-        0 => usable.push("fexit"),
-        _ => assert!(fexit.refused(1, "opensnoop").contains("fexit do_sys_openat2"), "{fexit:?}"),
+    let mut usable = vec!["tp_btf", "tracepoint sys_enter"];
+    for (hook, refusal) in
+        [("tracepoint sys_exit", "tracepoint sys_exit_openat"), ("fexit", "fexit do_sys_openat2")]
+    {
+        let tried = run(&mut sandbox.command("opensnoop", ["--hook", hook, "--duration", "0.01"]));
+        match tried.code() {
+            0 => usable.push(hook),
+            _ => assert!(tried.refused(1, "opensnoop").contains(refusal), "{tried:?}"),
+        }
     }
     usable
 }

@@ -68,7 +68,7 @@ pub(crate) struct Options {
     #[arg(short = 'b', long, value_name = "PAGES", value_parser = cli::count, conflicts_with = "buffer_size",
         help_heading = "Run")]
     buffer_pages: Option<u64>,
-    /// How many there may be at a time of the processes of --exec, and of calls under way with hook tracepoint
+    /// How many there may be at a time of the processes of --exec, and of calls under way with hook tracepoint sys_enter
     #[arg(long, value_name = "N", value_parser = cli::table_size, default_value = "4096", help_heading = "Run")]
     table_size: u32,
 }
@@ -129,8 +129,14 @@ const FEXIT: Way = Way {
     optional: &["ring_exit", "ring_enter"],
 };
 const SYS_EXIT: Way = Way { name: "tp_btf sys_exit", programs: &["exit_syscall"], optional: &[] };
-const TRACEPOINTS: Way = Way {
-    name: "tracepoint syscalls",
+const EXITS: Way = Way {
+    name: "tracepoint sys_exit_openat",
+    programs: &["only_openat"],
+    // Not every architecture has the older calls, nor every kernel the newer one.
+    optional: &["only_open", "only_openat2", "only_creat"],
+};
+const ENTRIES_AND_EXITS: Way = Way {
+    name: "tracepoint sys_enter_openat, sys_exit_openat",
     programs: &["leave_openat", "enter_openat"],
     optional: &["leave_open", "enter_open", "leave_openat2", "enter_openat2", "leave_creat", "enter_creat"],
 };
@@ -187,7 +193,7 @@ impl Tracer for Opensnoop {
     }
 
     fn hooks(&self) -> Vec<Hook> {
-        let open = Hook { observes: "open", ways: &[FEXIT, SYS_EXIT, TRACEPOINTS] };
+        let open = Hook { observes: "open", ways: &[FEXIT, SYS_EXIT, EXITS, ENTRIES_AND_EXITS] };
         match self.options.exec {
             Some(_) => vec![Hook { observes: "fork", ways: &[TREE] }, open],
             None => vec![open],

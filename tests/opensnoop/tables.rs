@@ -68,7 +68,8 @@ fn calls_under_way_that_find_no_room_are_told_as_lost() {
     for (size, shown) in [("2", 2), ("5", 5)] {
         let mut readers = role(ROLE, [&fifo]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = readers.id().to_string();
-        let args = ["--hook", "tracepoint", "--pid", &pid, "--table-size", size].map(OsString::from);
+        let args =
+            ["--hook", "tracepoint sys_enter", "--pid", &pid, "--table-size", size].map(OsString::from);
         let tracer = opensnoop(&sandbox, args.iter().chain(&own(&sandbox)));
         drop(readers.stdin.take().unwrap().write_all(b"x"));
         wait_until_opening(readers.id());

@@ -197,7 +197,7 @@ fn the_built_in_object_has_every_program_and_takes_every_option() {
     let tool = parse(&args).unwrap();
     let filter = tool.common().task_filter();
     let spec = tracers::tracer::prepare(&tool, &filter).unwrap();
-    let names = [FEXIT, SYS_EXIT, TRACEPOINTS, TREE];
+    let names = [FEXIT, SYS_EXIT, EXITS, ENTRIES_AND_EXITS, TREE];
     for name in names.iter().flat_map(|way| way.programs.iter().chain(way.optional)) {
         assert!(spec.program(name).is_some(), "{name}");
     }
