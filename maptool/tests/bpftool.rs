@@ -463,37 +463,52 @@ fn the_tutorials_own_shell_text_runs_with_links_in_the_place_of_its_programs() {
     for name in ["bpftool", "cgroupid"] {
         symlink(env!("CARGO_BIN_EXE_nsmap"), sandbox.plain(name)).unwrap();
     }
-    // The lines of BCC's special_filtering.md, but for the place of bpffs and of the cgroup.
+    if let Err(errno) =
+        nix::mount::mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>)
+    {
+        return skip(&Lacking::Privilege(format!("mount on /sys/fs/bpf: {errno}")));
+    }
+    // The lines of BCC's special_filtering.md, but for the place of the cgroup; its example of an id is another member.
     let script = r#"
 set -eu
-FILE=$BPF/cgroup_set
-bpftool map create $BPF/mnt_ns_set type hash key 8 value 4 entries 128 \
-        name mnt_ns_set flags 0
-NS_ID_HEX="$(printf '%016x' $(stat -Lc '%i' /proc/self/ns/mnt) | sed 's/.\{2\}/&\n/g' | tac | xargs)"
-bpftool map update pinned $BPF/mnt_ns_set key hex $NS_ID_HEX value hex 00 00 00 00 any
-bpftool map create $FILE type hash key 8 value 8 entries 128 \
+bpftool map create /sys/fs/bpf/test01 type hash key 8 value 8 entries 128 \
         name cgroupset flags 0
-CGROUPID=$(cgroupid hex $CGROUP)
-bpftool map update pinned $FILE key hex $CGROUPID value hex 00 00 00 00 00 00 00 00 any
+FILE=/sys/fs/bpf/test01
+CGROUPID_HEX="77 16 00 00 01 00 00 00"
+bpftool map update pinned $FILE key hex $CGROUPID_HEX value hex 00 00 00 00 00 00 00 00 any
+CGROUPID_HEX="$(cgroupid hex $CGROUP)"
+bpftool map update pinned $FILE key hex $CGROUPID_HEX value hex 00 00 00 00 00 00 00 00 any
+bpftool map create /sys/fs/bpf/mnt_ns_set type hash key 8 value 4 entries 128 \
+        name mnt_ns_set flags 0
+FILE=/sys/fs/bpf/mnt_ns_set
+if [ $(printf '\1' | od -dAn) -eq 1 ]; then
+ HOST_ENDIAN_CMD=tac
+else
+  HOST_ENDIAN_CMD=cat
+fi
+
+NS_ID_HEX="$(printf '%016x' $(stat -Lc '%i' /proc/self/ns/mnt) | sed 's/.\{2\}/&\n/g' | $HOST_ENDIAN_CMD)"
+bpftool map update pinned $FILE key hex $NS_ID_HEX value hex 00 00 00 00 any
 bpftool map dump pinned $FILE
 "#;
-    if cfg!(target_endian = "big") {
-        return skip(&Lacking::Peer("a little-endian host, which the tutorial's shell text is for"));
-    }
     let path = format!("{}:{}", arg(&sandbox.plain("")), std::env::var("PATH").unwrap());
     let output = Command::new("bash")
         .args(["-c", script])
         .env("PATH", path)
-        .env("BPF", sandbox.pin(""))
         .env("CGROUP", &cgroup.path)
         .output()
         .unwrap();
     let out = Ran::from(output).ok();
     assert!(out.starts_with("key: ") && out.ends_with("Found 1 element\n"), "{out}");
-    let list = sandbox.run(["--json", "list"]).json();
+    let members = |set: &str| sandbox.run(["--json", "list", set]).json()["sets"][0]["members"].clone();
     let own = sandbox.run(["mntnsid", "number"]).ok();
-    assert_eq!(list["sets"][0]["members"][0]["id"].to_string(), own.trim());
-    assert_eq!(list["sets"][1]["members"][0]["path"], arg(&cgroup.path));
+    assert_eq!(members("/sys/fs/bpf/mnt_ns_set")[0]["id"].to_string(), own.trim());
+    let cgroups = members("/sys/fs/bpf/test01");
+    let example = u64::from_ne_bytes([0x77, 0x16, 0, 0, 1, 0, 0, 0]);
+    let of = |key: &str, value: serde_json::Value| {
+        cgroups.as_array().unwrap().iter().filter(|member| member[key] == value).count()
+    };
+    assert_eq!((of("path", arg(&cgroup.path).into()), of("id", example.into())), (1, 1), "{cgroups}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn what_the_kernel_added_and_nobody_heard_of_is_removed_at_the_end() {
         return;
     }
     sandbox.run(["create", "--kind", "cgroup"]).ok();
-    let following = Following::start(&sandbox, sandbox.nsmap(), &[&below(&own), "--for", "2s"]);
+    let following = Following::start(&sandbox, sandbox.nsmap(), &[&below(&own), "--for", "3s"]);
     let ready = Instant::now();
     let pid = Pid::from_raw(following.child.id().cast_signed());
     kill(pid, Signal::SIGSTOP).unwrap();
@@ -75,7 +75,7 @@ fn what_the_kernel_added_and_nobody_heard_of_is_removed_at_the_end() {
     let found = keys(&sandbox, "cgroup_set");
     assert!(found.contains(&stays) && found.contains(&gone), "{found:?}");
     // The end comes while it cannot move: its time began when it was ready, or a little later.
-    std::thread::sleep(Duration::from_millis(2500).saturating_sub(ready.elapsed()));
+    std::thread::sleep(Duration::from_millis(3500).saturating_sub(ready.elapsed()));
     kill(pid, Signal::SIGCONT).unwrap();
     let mut child = following.child;
     assert!(child.wait().unwrap().success());
