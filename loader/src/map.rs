@@ -5,6 +5,7 @@
 //! against the geometry that the kernel reported. What maps an object declares is in [`crate::spec`]; in
 //! which order they are made is in [`crate::load`].
 
+mod late;
 mod memory;
 mod percpu;
 mod pin;
@@ -149,8 +150,8 @@ impl Map {
     /// Makes a new map.
     ///
     /// # Errors
-    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, or `Io` with `EINVAL` for numbers
-    /// that the kernel does not accept.
+    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, `NotSupported` for a type that the kernel is too old
+    /// for, or `Io` with `EINVAL` for numbers that it does not accept.
     pub fn create(config: &MapConfig<'_>) -> Result<Self> {
         let module = config.kernel_value.and_then(|value| value.module);
         let flags =
@@ -184,7 +185,9 @@ impl Map {
         Self::from_fd(created.map_err(|error| match error.errno {
             libc::EINVAL if linked => Error::not_supported("struct_ops with links", "6.4"),
             // It says no more than that: what was asked for may show why.
-            libc::EINVAL => Error::from(error).context(asked(config)),
+            libc::EINVAL => {
+                late::lacking(config).unwrap_or_else(|| Error::from(error).context(asked(config)))
+            }
             _ => privilege::explain(error.into(), Need::Maps),
         })?)
     }

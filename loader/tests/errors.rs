@@ -103,6 +103,10 @@ fn what_the_kernel_refuses_is_told_by_kind() {
     let asked =
         "lpm_trie of 1 entries, key 8 value 4 bytes, flags 0x0, where this type needs BPF_F_NO_PREALLOC";
     assert_reads(&trie, ErrorKind::Io, &[asked, "bpf(BPF_MAP_CREATE): invalid argument"]);
+    // The kernel has the type, so that this is about the numbers.
+    let ring = Map::create(&config(map_type::RINGBUF, 3)).unwrap_err();
+    let asked = "ringbuf of 3 entries, key 4 value 4 bytes, flags 0x0";
+    assert_reads(&ring, ErrorKind::Io, &[asked, "bpf(BPF_MAP_CREATE): invalid argument"]);
     let length = map.lookup(&[0; 3]).unwrap_err();
     assert_reads(&length, ErrorKind::Incompatible, &["key of 3 bytes for map `errors`, which takes 4"]);
     let file = Map::open_pinned("/proc/version".as_ref(), Access::ReadOnly).unwrap_err();
