@@ -5,6 +5,7 @@
 //! against the geometry that the kernel reported. What maps an object declares is in [`crate::spec`]; in
 //! which order they are made is in [`crate::load`].
 
+mod late;
 mod memory;
 mod percpu;
 mod pin;
@@ -18,12 +19,12 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::cpu;
 use crate::kernel::privilege::{self, Need};
-use crate::pinned;
 use crate::spec::map::{map_flag, map_type};
 use crate::sys::bpf::{self, MapRef, MapShape};
 use crate::sys::shared::SharedMemory;
 use crate::sys::uapi::{self, update};
 use crate::sys::{SysError, attr};
+use crate::{pinned, verifier_log};
 
 mod by_id;
 
@@ -149,8 +150,8 @@ impl Map {
     /// Makes a new map.
     ///
     /// # Errors
-    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, or `Io` with `EINVAL` for numbers
-    /// that the kernel does not accept.
+    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, `NotSupported` for a type that the kernel is too old
+    /// for, or `Io` with `EINVAL` for numbers that it does not accept.
     pub fn create(config: &MapConfig<'_>) -> Result<Self> {
         let module = config.kernel_value.and_then(|value| value.module);
         let flags =
@@ -183,8 +184,7 @@ impl Map {
         let linked = config.map_type == map_type::STRUCT_OPS && config.map_flags & map_flag::LINK != 0;
         Self::from_fd(created.map_err(|error| match error.errno {
             libc::EINVAL if linked => Error::not_supported("struct_ops with links", "6.4"),
-            // It says no more than that: what was asked for may show why.
-            libc::EINVAL => Error::from(error).context(asked(config)),
+            libc::EINVAL => late::lacking(config).unwrap_or_else(|| invalid(error, attr, config)),
             _ => privilege::explain(error.into(), Need::Maps),
         })?)
     }
@@ -512,6 +512,17 @@ fn shape_of(info: &MapInfo) -> Result<MapShape> {
 pub(crate) fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::new(ErrorKind::InvalidObject, "the path holds a NUL byte"))
+}
+
+/// What was asked for may show why it is invalid, if the kernel does not say (7.x does).
+fn invalid(error: SysError, attr: attr::MapCreate, config: &MapConfig<'_>) -> Error {
+    let mut log = [0; 256];
+    // If it works now, what was wrong with it is not known.
+    bpf::map_create_logged(attr, &mut log).ok();
+    let why = verifier_log::text(&log).trim().replace('\n', "; ");
+    let error = Error::from(error);
+    let error = if why.is_empty() { error } else { error.context(why) };
+    error.context(asked(config))
 }
 
 /// The numbers of a map, for messages.

@@ -209,12 +209,16 @@ fn a_map_that_cannot_be_created_fails_only_the_programs_that_use_it() {
     let Some(mut spec) = checks() else { return };
     spec.map_mut("jumps").unwrap().key_size = 3;
     let error = Object::create(spec.clone(), LoadOptions::default()).unwrap_err();
-    let refused = "create map `jumps`: prog_array of 2 entries, key 3 value 4 bytes, flags 0x0: \
-                   bpf(BPF_MAP_CREATE): invalid argument";
-    assert_eq!(error.to_string(), refused);
+    let refused = error.to_string();
+    let asked = "create map `jumps`: prog_array of 2 entries, key 3 value 4 bytes, flags 0x0: ";
+    // Newer kernels say in between what they have against it.
+    assert!(
+        refused.starts_with(asked) && refused.ends_with("bpf(BPF_MAP_CREATE): invalid argument"),
+        "{refused}"
+    );
     let options = LoadOptions { skip_failed_maps: true, ..LoadOptions::default() };
     let mut object = Object::create(spec, options).unwrap();
     assert_eq!(run(&mut object, "globals"), 0);
     let error = object.load_program("tail_calls").unwrap_err();
-    assert!(error.to_string().ends_with(refused), "{error}");
+    assert!(error.to_string().ends_with(&refused), "{error}");
 }

@@ -183,10 +183,7 @@ pub(super) fn jump_table(targets: &[InsnOffset], token: Option<BorrowedFd<'_>>) 
     let max_entries = u32::try_from(targets.len()).unwrap_or(u32::MAX);
     let shape = MapConfig { key_size: 4, value_size: VALUE, max_entries, ..MapConfig::default() };
     let config = MapConfig { name: ".jumptables".to_owned(), map_type: map_type::INSN_ARRAY, token, ..shape };
-    let map = Map::create(&config).map_err(|error| match error.errno() {
-        Some(libc::EINVAL) => Error::not_supported("jump tables (BPF_MAP_TYPE_INSN_ARRAY)", "6.19"),
-        _ => error,
-    })?;
+    let map = Map::create(&config)?;
     for (slot, target) in (0_u32..).zip(targets) {
         let mut value = [0; VALUE as usize];
         let target = u32::try_from(target.0).unwrap_or(u32::MAX).to_ne_bytes();

@@ -31,6 +31,8 @@ pub mod cmd {
     pub const ITER_CREATE: u32 = 33;
     pub const PROG_BIND_MAP: u32 = 35;
     pub const TOKEN_CREATE: u32 = 36;
+    /// Added to a command: a `struct bpf_common_attr` goes with it (7.x).
+    pub const COMMON_ATTRS: u32 = 1 << 16;
 }
 
 /// `flags` of an update: `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`.
