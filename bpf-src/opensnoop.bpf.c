@@ -24,8 +24,8 @@
  *   tracepoint   io_uring; 32-bit callers; with exits, calls that never return to user space; with
  *                syscalls, calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
- *   has two, one for the other); what finds no room in the buffer or, with hook tracepoint syscalls
- *   and --exec, in a table of 4096 calls or processes.
+ *   has two, one for the other); what finds no room in the buffer or, with tracepoint syscalls and
+ *   with --exec, in a table of 4096 calls or processes.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
