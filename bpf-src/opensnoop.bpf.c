@@ -25,8 +25,8 @@
  *                syscalls, calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
  *   has two, one for the other); what finds no room in the buffer; opens that find none in the
- *   --table-size (tracepoint syscalls) or among the 256 that io_uring has under way (fexit); a process of
- *   --exec that finds none there, once, with all that it opens.
+ *   --table-size (tracepoint syscalls) or among the 256 that io_uring has under way (fexit); a
+ *   process of --exec that finds none there, once, with all that it opens.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */

@@ -310,11 +310,13 @@ pub(crate) fn connections(bench: &mut Bench) {
 
 /// The price that everybody pays for a hook on all system calls.
 pub(crate) fn untraced(bench: &mut Bench) {
-    for (what, tracer, empty) in [
-        ("getppid while execsnoop runs", "execsnoop", "empty_exec"),
-        ("getppid while opensnoop runs", "opensnoop", open_hook(bench)),
+    let on_tracepoints = "getppid while opensnoop runs, both on syscall tracepoints";
+    for (what, tracer, args, empty) in [
+        ("getppid while execsnoop runs", "execsnoop", &[][..], "empty_exec"),
+        ("getppid while opensnoop runs", "opensnoop", &[], open_hook(bench)),
+        (on_tracepoints, "opensnoop", &["--hook", "tracepoint"], open_hook(bench)),
     ] {
-        let (ours, theirs) = (Tool::ours(&bench.bin, tracer), tools::libbpf(tracer));
+        let (ours, theirs) = (Tool::ours(&bench.bin, tracer).with(args), tools::libbpf(tracer));
         let target = Target::Ratio(1.0);
         compare(bench, &Case { what, work: Work::Nothing, ours, theirs, empty, target, shown: false });
     }

@@ -99,8 +99,9 @@ pub(crate) fn btf(bench: &mut Bench, object: &[u8]) {
     bench.report.add(&row.limit("reading the file once", &copied));
 }
 
-pub(crate) fn objects(bench: &mut Bench, tracer: &str, bytes: &[u8], program: &str) {
-    if load_one(bytes, program).is_ok() {
+/// With each of `programs`, which are for different kernels.
+pub(crate) fn objects(bench: &mut Bench, tracer: &str, bytes: &[u8], programs: &[&str]) {
+    for program in programs.iter().filter(|program| load_one(bytes, program).is_ok()) {
         let what = format!("{tracer}: load the object with its program `{program}`, CPU time");
         let one: Sample =
             (0..bench.rounds * 3).map(|_| milliseconds(|| load_one(bytes, program).unwrap())).collect();

@@ -109,8 +109,8 @@ const GROUPS: [Group; 8] = [
     }),
     ("loading", |bench| {
         loading::btf(bench, Opensnoop::OBJECT);
-        loading::objects(bench, "execsnoop", Execsnoop::OBJECT, "process_exec");
-        loading::objects(bench, "opensnoop", Opensnoop::OBJECT, "exit_syscall");
+        loading::objects(bench, "execsnoop", Execsnoop::OBJECT, &["process_exec"]);
+        loading::objects(bench, "opensnoop", Opensnoop::OBJECT, &["exit_syscall", "exit_open"]);
     }),
     ("opens", |bench| {
         cost::opens(bench);
