@@ -19,8 +19,7 @@ const SELDOM: &[&str] = &["overflow", "warning", "problem"];
 
 /// Rows of the first table: what stands in its first column, and the words in backquotes in its second.
 fn documented() -> Vec<(String, BTreeSet<String>)> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/nsmap.md")).unwrap();
-    let (_, table) = text.split_once("| command | keys |").unwrap();
+    let (_, table) = include_str!("../../docs/nsmap.md").split_once("| command | keys |").unwrap();
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     rows.map(|row| {
         let (first, second) = row.split_once(" | ").unwrap();
