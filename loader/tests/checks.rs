@@ -62,14 +62,14 @@ fn what_the_kernel_lacks_spoils_only_the_program_that_needs_it() {
     let Some(mut object) = object() else { return };
     let setting = object.load_program("needs_setting").unwrap_err();
     assert_eq!(setting.kind(), ErrorKind::NotFound);
-    assert!(
-        setting
-            .to_string()
-            .ends_with("resolve extern `CONFIG_NEVER_HEARD_OF`: this kernel's configuration does not set it")
-    );
+    let expected = "load program `needs_setting`: relocate instruction 0 (checks.c:132): \
+                    resolve extern `CONFIG_NEVER_HEARD_OF`: this kernel's configuration does not set it";
+    assert_eq!(setting.to_string(), expected);
     let symbol = object.load_program("needs_symbol").unwrap_err();
     assert_eq!(symbol.kind(), ErrorKind::NotFound);
-    assert!(symbol.to_string().ends_with("resolve extern `never_heard_of`: this kernel does not have it"));
+    let expected = "load program `needs_symbol`: relocate instruction 0 (checks.c:146): \
+                    resolve extern `never_heard_of`: this kernel does not have it";
+    assert_eq!(symbol.to_string(), expected);
     assert_eq!(run(&mut object, "symbols"), 0);
 }
 

@@ -80,7 +80,7 @@ fn variables_are_set_while_programs_run_and_constants_are_not() {
     let Ok(object) = compile("attach", Endian::NATIVE) else { return };
     let object = Object::create(ObjectSpec::parse(&object).unwrap(), LoadOptions::default()).unwrap();
     object.set_global("hits", 0x0102_0304_0506_0708_u64).unwrap();
-    assert_eq!(object.global("hits").unwrap(), 0x0102_0304_0506_0708_u64.to_ne_bytes());
+    assert_eq!(object.get_global::<u64>("hits").unwrap(), 0x0102_0304_0506_0708);
     let error = object.set_global("tgid", 1_u32).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
     let expected = "set variable `tgid`: it is a constant, to be set before the object is created";

@@ -122,6 +122,9 @@ fn a_global_is_set_in_the_byte_order_of_the_object() {
         spec.set_global("flag", true).unwrap();
         spec.set_global("count", 5_u64).unwrap();
         spec.set_global("table", &[1_u8; 8][..]).unwrap();
+        assert_eq!(spec.get_global::<u64>("limit").unwrap(), 0x0102_0304_0506_0708);
+        assert!(spec.get_global::<bool>("flag").unwrap());
+        assert_eq!(spec.get_global::<[u8; 8]>("table").unwrap(), [1; 8]);
         let rodata = spec.map(".rodata").unwrap().contents.as_deref().unwrap();
         assert_eq!(rodata[..8], [1, 0, 0, 0, 0, 0, 0, 0], "the neighbours stay as they are");
         assert_eq!(rodata[8..], endian.u64_bytes(0x0102_0304_0506_0708));
@@ -143,6 +146,10 @@ fn a_global_refuses_values_of_another_type() {
         assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Incompatible);
     }
     assert_eq!(spec.global("limit").unwrap(), [0; 8]);
+    let error = spec.get_global::<u32>("limit").unwrap_err();
+    assert_eq!(error.to_string(), "read variable `limit`: it has 8 bytes, the value has 4");
+    let error = spec.get_global::<i64>("limit").unwrap_err();
+    assert_eq!(error.to_string(), "read variable `limit`: it is int `unsigned long`, no signed value");
 }
 
 #[test]

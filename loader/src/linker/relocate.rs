@@ -59,6 +59,20 @@ pub struct SourceLine {
     pub text: String,
 }
 
+impl RelocatedProgram {
+    /// The source line of the instruction at `at`, as far as the records say that go to the kernel; `btf` is the object's.
+    pub fn source_line(&self, btf: &Btf, at: InsnOffset) -> Option<SourceLine> {
+        source_line(btf, &self.line_info, at)
+    }
+}
+
+impl SourceLine {
+    /// The file, without its directories, and the line: `opensnoop.bpf.c:34`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file.rsplit('/').next().unwrap_or_default(), self.line)
+    }
+}
+
 impl LinkedProgram {
     /// Applies all CO-RE relocations. An error means a broken object or an ambiguous target; what the target simply
     /// does not have is in [`RelocatedProgram::poisoned`].

@@ -11,7 +11,7 @@ use super::externs::{Externs, Resolved};
 use super::target::KernelTypes;
 use crate::core_reloc::KernelType;
 use crate::error::{Error, Result, ResultExt};
-use crate::insn::{Insn, OP_CALL, OP_LD_IMM64, pseudo};
+use crate::insn::{Insn, InsnOffset, OP_CALL, OP_LD_IMM64, pseudo};
 use crate::linker::RelocatedProgram;
 use crate::map::Map;
 use crate::spec::map::map_type;
@@ -48,9 +48,16 @@ impl Fixup<'_> {
         let mut insns = program.insns.clone();
         for relocation in &program.relocations {
             self.patch(program, relocation, &mut insns)
-                .with_context(|| format!("relocate instruction {}", relocation.at.0))?;
+                .with_context(|| self.place(program, relocation.at))?;
         }
         Ok(insns)
+    }
+
+    /// Which instruction, and where it is in the source.
+    fn place(&self, program: &RelocatedProgram, at: InsnOffset) -> String {
+        let line = self.spec.btf.as_ref().and_then(|btf| program.source_line(btf, at));
+        let line = line.map(|line| format!(" ({})", line.place())).unwrap_or_default();
+        format!("relocate instruction {}{line}", at.0)
     }
 
     fn patch(

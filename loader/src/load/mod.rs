@@ -36,7 +36,7 @@ use crate::map::{Map, UpdateMode};
 use crate::program::Program;
 use crate::section::{ProgramKind, Target, attach_type, program_type};
 use crate::spec::map::map_type;
-use crate::spec::{Global, GlobalValue, InitialTarget, MapSpec, ObjectSpec};
+use crate::spec::{Global, GlobalValue, InitialTarget, MapSpec, ObjectSpec, ReadableGlobal};
 use crate::sys::bpf::fd_u32;
 pub use externs::Externs;
 use fixup::Fixup;
@@ -316,6 +316,14 @@ impl Object {
         }
         let value = map.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
         Ok(crate::bytes::slice_at(&value, global.offset, global.size)?.to_vec())
+    }
+
+    /// As [`Object::global`], as a value of the variable's type.
+    ///
+    /// # Errors
+    /// Also `Incompatible` if its size or type is another.
+    pub fn get_global<T: ReadableGlobal>(&self, name: &str) -> Result<T> {
+        self.spec.decode_global(name, &self.global(name)?)
     }
 
     /// Sets a global variable while programs run, which see it at once. A number that is aligned, as C has them, changes as a

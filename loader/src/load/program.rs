@@ -67,10 +67,7 @@ fn blame(error: Error, object: &ObjectSpec, poisoned: &[PoisonedInsn]) -> Error 
     let (Some(log), Some(errno)) = (error.verifier_log(), error.errno()) else { return error };
     let reached = verifier_log::unknown_calls(log);
     if let Some(insn) = poisoned.iter().find(|insn| reached.iter().any(|call| call.at == insn.at.0)) {
-        let source = insn.source.as_ref().map(|line| {
-            let file = line.file.rsplit('/').next().unwrap_or_default();
-            format!("; at `{} @ {file}:{}`", line.text, line.line)
-        });
+        let source = insn.source.as_ref().map(|line| format!("; at `{} @ {}`", line.text, line.place()));
         let why = format!("{}{}", insn.failure, source.unwrap_or_default());
         return Error::verifier(errno, why, log.to_owned());
     }

@@ -175,6 +175,16 @@ mod sealed {
     pub trait Sealed {}
 }
 
+/// What a global variable can be read as: integers, `bool`, arrays of bytes.
+pub trait ReadableGlobal: GlobalValue + Sized {
+    /// What the variable must be.
+    #[doc(hidden)]
+    const SHAPE: Shape;
+    /// From as many bytes as the value has, in byte order `endian`; nothing from fewer or more.
+    #[doc(hidden)]
+    fn read(bytes: &[u8], endian: Endian) -> Option<Self>;
+}
+
 /// What a variable must be to take a value.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +209,16 @@ macro_rules! integers {
                 Shape::$shape
             }
         }
+        impl ReadableGlobal for $type {
+            const SHAPE: Shape = Shape::$shape;
+            fn read(bytes: &[u8], endian: Endian) -> Option<Self> {
+                let bytes = bytes.try_into().ok()?;
+                Some(match endian {
+                    Endian::Little => Self::from_le_bytes(bytes),
+                    Endian::Big => Self::from_be_bytes(bytes),
+                })
+            }
+        }
     )*};
 }
 
@@ -215,7 +235,21 @@ impl GlobalValue for bool {
     }
 }
 
+impl ReadableGlobal for bool {
+    const SHAPE: Shape = Shape::Bool;
+    fn read(bytes: &[u8], _: Endian) -> Option<Self> {
+        let [byte] = bytes else { return None };
+        Some(*byte != 0)
+    }
+}
+
 impl<const N: usize> sealed::Sealed for [u8; N] {}
+impl<const N: usize> ReadableGlobal for [u8; N] {
+    const SHAPE: Shape = Shape::Bytes;
+    fn read(bytes: &[u8], _: Endian) -> Option<Self> {
+        bytes.try_into().ok()
+    }
+}
 impl<const N: usize> GlobalValue for [u8; N] {
     fn bytes(&self, _: Endian) -> Cow<'_, [u8]> {
         Cow::Borrowed(self)
@@ -260,7 +294,7 @@ pub(super) fn check_value(global: &Global, btf: Option<&Btf>, size: usize, shape
     match fits {
         true => Ok(()),
         false => Err(Error::incompatible(format!(
-            "it is {} `{}`, which takes no {} value",
+            "it is {} `{}`, no {} value",
             ty.kind().word(),
             ty.name()?,
             match shape {

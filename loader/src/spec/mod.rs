@@ -22,7 +22,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-pub use data::{Global, GlobalValue};
+pub use data::{Global, GlobalValue, ReadableGlobal};
 pub use externs::{ExternKind, ExternSpec};
 pub use jump_table::JumpTables;
 pub use map::{InitialTarget, InitialValue, MapSpec, Pinning};
@@ -181,6 +181,24 @@ impl ObjectSpec {
             .ok_or_else(|| Error::incompatible(format!("variable `{name}` lies outside of its edited map")))?
             .copy_from_slice(&bytes);
         Ok(())
+    }
+
+    /// As [`ObjectSpec::global`], as a value of the variable's type.
+    ///
+    /// # Errors
+    /// Also `Incompatible` if its size or type is another.
+    pub fn get_global<T: ReadableGlobal>(&self, name: &str) -> Result<T> {
+        self.decode_global(name, self.global(name)?)
+    }
+
+    /// The bytes of the variable `name` as a value of its type.
+    pub(crate) fn decode_global<T: ReadableGlobal>(&self, name: &str, bytes: &[u8]) -> Result<T> {
+        let global = self.find_global(name)?;
+        let read = || {
+            data::check_value(global, self.btf.as_ref(), size_of::<T>(), T::SHAPE)?;
+            T::read(bytes, self.endian).ok_or_else(|| Error::incompatible("its value has another size"))
+        };
+        read().with_context(|| format!("read variable `{name}`"))
     }
 
     /// The variable of that name, which can hold `value`.
