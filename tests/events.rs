@@ -15,6 +15,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use serde_json::Value;
@@ -175,4 +176,18 @@ fn the_records_about_a_run_have_the_keys_that_are_described() {
     // All that happened is there, or told as lost.
     assert_eq!(end["lost"].as_u64().unwrap() + events as u64, 10_007);
     assert!(section("## `end`").contains(&format!("`\"{}\"`", end["reason"].as_str().unwrap())));
+}
+
+#[test]
+fn the_record_of_a_count_has_the_keys_that_are_described() {
+    let sandbox = or_skip!(Sandbox::new());
+    let tracer = Tracer::start(sandbox.command("tcpconnect", ["--json", "--count", "--lport"]));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let records = tracer.stop().records();
+    let mut found = keys(record(&records, "connects"));
+    found.remove("type");
+    let mut expected = quoted(section("### tcpconnect `--count`: `connects`"));
+    expected.retain(|word| !word.starts_with('-'));
+    assert_eq!(found, expected);
 }

@@ -13,6 +13,8 @@
 #include "filter.h"
 #include "helpers.h"
 #include "kernel.h"
+
+#define PATH_ROUNDS 46 /* PATH_MAX has room for 2047 components */
 #include "path.h"
 
 /* open_event.flags */
@@ -58,7 +60,7 @@ EVENT_RING(struct open_event, 2 << 20);
 #define NAME_SIZE 4104 /* PATH_MAX, one byte to see that there are more, and up to a multiple of 8 */
 #define NAME_READ 4097
 #define ENAMETOOLONG 36
-#define BASE_SIZE 4096
+#define BASE_SIZE (4096 + COMPONENT_SIZE) /* PATH_MAX; a component has to have room, however long it is */
 
 /* What the caller asked for. */
 struct open_call {

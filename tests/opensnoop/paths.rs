@@ -117,6 +117,34 @@ fn a_path_crosses_the_mounts_of_the_process() {
 }
 
 #[test]
+fn a_path_is_whole_however_many_components_it_has_and_up_to_the_greatest_length() {
+    let (sandbox, dir) = or_skip!(scene());
+    // The kernel takes names of up to 4095 bytes; of a path, so many bytes and so many components.
+    let long = "x".repeat(255);
+    let longest = (4095 - dir.len() - "/srv/file".len()) / 256;
+    for (name, depth) in [("d", (4095 - dir.len() - "/srv/file".len()) / 2), (long.as_str(), longest)] {
+        chdir(&sandbox.path("srv")).unwrap();
+        for _ in 0..depth {
+            if fs::create_dir(name).is_ok() {
+                chdir(name).unwrap();
+            }
+        }
+        fs::write("file", "").unwrap();
+        for hook in hooks(&sandbox) {
+            let events = events_of(&sandbox, &["-F", "--hook", hook], || {
+                let _ = File::open("file");
+                let _ = File::open("nope");
+            });
+            let base = format!("{dir}/srv{}", format!("/{name}").repeat(depth));
+            let expected = ["file", "nope"].map(|file| Some(format!("{base}/{file}")));
+            let paths: Vec<_> = resolved(&events).into_iter().map(|(_, path, _)| path).collect();
+            assert_eq!(paths, expected, "{hook} {depth}");
+            assert!(events.iter().all(|event| event["path_cut"] != true), "{hook}");
+        }
+    }
+}
+
+#[test]
 fn what_a_name_is_relative_to_may_be_unknown_and_then_the_path_says_so() {
     let (sandbox, _) = or_skip!(scene());
     let tracer = opensnoop(&sandbox, ["-F"]);
