@@ -24,8 +24,9 @@
  *   tracepoint   io_uring; 32-bit callers; with exits, calls that never return to user space; with
  *                syscalls, calls under way at the start, and those that seccomp or a tracer stops
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (fexit
- *   has two, one for the other); what finds no room in the buffer or, with tracepoint syscalls and
- *   with --exec, in a table of 4096 calls or processes.
+ *   has two, one for the other); what finds no room in the buffer; opens that find none in the
+ *   --table-size (tracepoint syscalls) or among the 256 that io_uring has under way (fexit); a
+ *   process of --exec that finds none there, once, with all that it opens.
  *
  * The record and the filters of opensnoop's own are in open_record.h, the filters of all tools in filter.h.
  */
@@ -196,7 +197,7 @@ int ring_enter(const u64 *ctx)
 	canonical(&saved->call);
 	saved->size = (s32)bpf_probe_read_kernel_str(saved->name, NAME_READ, core_get(filename_of(open), name));
 	if (bpf_map_update_elem(&ring_opens, &caller, saved, BPF_ANY))
-		count_lost();
+		count_untracked();
 	return 0;
 }
 
@@ -316,7 +317,7 @@ int exit_open(const struct trace_event_raw_sys_exit *ctx)
 
 /*
  * Calls between entry and exit, by pid_tgid of the caller. The exit takes the entry out; one that is left behind by
- * detaching between the two is overwritten by the thread's next call.
+ * detaching between the two is overwritten by the thread's next call. The loader sets how many there may be.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -333,7 +334,7 @@ ALWAYS_INLINE int enter_call(struct open_call *call)
 
 	canonical(call);
 	if (ids_wanted() && call_wanted(&who, call) && bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
-		count_lost();
+		count_untracked();
 	return 0;
 }
 
@@ -446,7 +447,7 @@ int tree_fork(const u64 *ctx)
 	if (child == parent || !bpf_map_lookup_elem(&tree, &parent))
 		return 0;
 	if (bpf_map_update_elem(&tree, &child, &yes, BPF_ANY))
-		count_lost();
+		count_untracked();
 	return 0;
 }
 

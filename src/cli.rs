@@ -162,7 +162,7 @@ pub fn command<T: Tracer>() -> clap::Command {
         .about(T::ABOUT)
         .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
         .after_long_help(format!(
-            "Fields (JSON key, column):\n{}\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
+            "Fields (JSON key, column):\n{}\nA column that a value does not fit (an IPv6 address, a container, a large number) widens; on a terminal the header is\nrepeated then.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
             fields::<T>(),
             T::MISSES,
             T::EXAMPLES.trim_end()
@@ -247,6 +247,14 @@ pub fn count(text: &str) -> Result<u64, String> {
     match number(text)? {
         0 => Err("at least 1 is needed".to_owned()),
         count => Ok(count),
+    }
+}
+
+/// How many entries a table of the kernel has at the most.
+pub fn table_size(text: &str) -> Result<u32, String> {
+    match count(text)?.try_into() {
+        Ok(size @ 1..=0x40_0000) => Ok(size),
+        _ => Err(format!("`{text}` is too large: 4194304 is the most")),
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use loader::{Error, Result, ResultExt};
 use nix::errno::Errno;
@@ -21,6 +21,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::message::{Failure, Messages};
+use crate::signals::Signals;
 
 /// First argument of the process that waits; not an option of any tool.
 const STEP_ASIDE: &str = "--become";
@@ -33,19 +34,21 @@ pub struct Traced {
 }
 
 impl Traced {
-    /// Starts a process that stops before it executes `line` (program first), and waits until it has stopped.
-    pub fn stopped(line: &[OsString]) -> Result<Self, Failure> {
+    /// Starts a process that stops before it executes `line` (program first), and waits until it has stopped. With
+    /// `own_output` the standard output is the tracer's alone, and the command's goes to standard error.
+    pub fn stopped(line: &[OsString], own_output: bool) -> Result<Self, Failure> {
         let program = line.first().map(OsString::as_os_str).unwrap_or_default();
         if !can_be_found(program) {
             let program = program.display();
             return Err(Failure::from(Error::not_found(format!("execute `{program}`: no such program"))));
         }
-        Ok(Self::spawn(line).context("start the command")?)
+        Ok(Self::spawn(line, own_output).context("start the command")?)
     }
 
-    fn spawn(line: &[OsString]) -> Result<Self> {
+    fn spawn(line: &[OsString], own_output: bool) -> Result<Self> {
         let own = env::current_exe().map_err(|error| Error::io("readlink", error))?;
-        let child = Command::new(own).arg(STEP_ASIDE).args(line).spawn();
+        let output = if own_output { Stdio::from(io::stderr()) } else { Stdio::inherit() };
+        let child = Command::new(own).arg(STEP_ASIDE).args(line).stdout(output).spawn();
         let traced = Self { child: child.map_err(|error| Error::io("execve", error))?, released: false };
         loop {
             match waitpid(traced.pid()?, Some(WaitPidFlag::WUNTRACED)) {
@@ -112,6 +115,10 @@ pub fn step_aside(messages: Messages) -> Option<ExitCode> {
     let stopped = prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| raise(Signal::SIGSTOP));
     if let Err(errno) = stopped.and_then(|()| prctl::set_pdeathsig(None)) {
         messages.say(&format!("wait to be continued: {errno}"));
+        return Some(ExitCode::FAILURE);
+    }
+    if let Err(error) = Signals::unblock() {
+        messages.say(&error.to_string());
         return Some(ExitCode::FAILURE);
     }
     let error = Command::new(&program).args(args).exec();

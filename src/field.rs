@@ -49,9 +49,18 @@ impl<T: Tracer> Field<T> {
         Self {
             key: self.key,
             help: self.help,
-            column: Some(Column { header, width, align, shown }),
+            column: Some(Column { header, width, wide: 0, align, shown }),
             value: self.value,
         }
+    }
+
+    /// Lets its column become so wide, or wider, when a value needs that.
+    #[must_use]
+    pub const fn widening(mut self, wide: usize) -> Self {
+        if let Some(column) = &mut self.column {
+            column.wide = wide;
+        }
+        self
     }
 }
 
@@ -72,16 +81,14 @@ impl<T: Tracer> Field<T> {
         let help = "the same in nanoseconds since boot; in the column seconds since the start";
         Self::new("boot_ns", help, |event| Value::SinceStart(T::header(event).time_ns, T::TIMESTAMP.1))
             .column("TIME(s)", T::TIMESTAMP.0, Align::Left, |tool| tool.common().timestamp)
+            .widening(T::TIMESTAMP.0 + 3)
     }
 
     /// User id.
     pub const fn uid() -> Self {
-        Self::new("uid", "real user id", |event| Value::Unsigned(T::header(event).uid.into())).column(
-            "UID",
-            6,
-            Align::Left,
-            |tool| tool.common().print_uid,
-        )
+        Self::new("uid", "real user id", |event| Value::Unsigned(T::header(event).uid.into()))
+            .column("UID", 6, Align::Left, |tool| tool.common().print_uid)
+            .widening(WIDEST_ID)
     }
 
     /// Group id.
@@ -101,12 +108,9 @@ impl<T: Tracer> Field<T> {
 
     /// Process id.
     pub const fn pid() -> Self {
-        Self::new("pid", "process id", |event| Value::Unsigned(T::header(event).pid.into())).column(
-            "PID",
-            6,
-            Align::Left,
-            |_| true,
-        )
+        Self::new("pid", "process id", |event| Value::Unsigned(T::header(event).pid.into()))
+            .column("PID", 6, Align::Left, |_| true)
+            .widening(WIDEST_PID)
     }
 
     /// Thread id.
@@ -118,6 +122,7 @@ impl<T: Tracer> Field<T> {
     pub const fn ppid() -> Self {
         Self::new("ppid", "process id of the parent", |event| Value::Unsigned(T::header(event).ppid.into()))
             .column("PPID", 6, Align::Left, |_| true)
+            .widening(WIDEST_PID)
     }
 
     /// CPU.
@@ -154,6 +159,7 @@ impl<T: Tracer> Field<T> {
             Value::Container { cgroup_id: header.cgroup_id, pid: header.pid }
         })
         .column("CONTAINER", 20, Align::Left, |tool| tool.common().containers)
+        .widening(40)
     }
 }
 
@@ -166,6 +172,9 @@ pub struct Column<T> {
     pub header: &'static str,
     /// Terminal columns; 0 for the last column, which is as long as its values.
     pub width: usize,
+    /// Terminal columns from the first value on that does not fit, or as many as it needs; 0: it stays as it is, and such
+    /// a value moves its row.
+    pub wide: usize,
     /// Left or right.
     pub align: Align,
     /// Whether the user's options show it.
@@ -224,6 +233,8 @@ pub struct Context {
     pub clock: Clock,
     /// Turns tasks into containers; None unless the user asked for them.
     pub containers: Option<Namer>,
+    /// Whether the header comes again when columns become wider: a person wants it above them, a program reads one header.
+    pub repeat_header: bool,
 }
 
 impl Context {
@@ -322,34 +333,76 @@ fn push_name(out: &mut Vec<u8>, name: &str, age: u64) {
     }
 }
 
+/// Terminal columns of the largest id of 32 bits.
+pub const WIDEST_ID: usize = 10;
+/// Terminal columns of the largest process id that the kernel gives (`PID_MAX_LIMIT`).
+pub const WIDEST_PID: usize = 7;
+/// No column widens beyond this, however long its values are.
+const WIDEST: usize = 64;
+
 /// The columns that the user's options show, in order.
 pub struct Columns<T: Tracer> {
-    shown: Vec<(&'static Field<T>, &'static Column<T>)>,
+    shown: Vec<Shown<T>>,
+}
+
+struct Shown<T: Tracer> {
+    field: &'static Field<T>,
+    column: &'static Column<T>,
+    width: usize,
+}
+
+impl<T: Tracer> Shown<T> {
+    /// Widens the column for a value of this width, if it can.
+    fn widen(&mut self, used: usize) -> bool {
+        let wide = used.max(self.column.wide).min(WIDEST);
+        let widens = self.column.wide > 0 && used > self.width && wide > self.width;
+        if widens {
+            self.width = wide;
+        }
+        widens
+    }
 }
 
 impl<T: Tracer> Columns<T> {
     /// Chooses the columns.
     pub fn choose(tracer: &T) -> Self {
         let all = T::fields().iter().filter_map(|field| field.column.as_ref().map(|column| (field, column)));
-        Self { shown: all.filter(|(_, column)| (column.shown)(tracer)).collect() }
+        let shown = all.filter(|(_, column)| (column.shown)(tracer));
+        Self { shown: shown.map(|(field, column)| Shown { field, column, width: column.width }).collect() }
     }
 
     /// Appends the header line.
     pub fn push_header(&self, out: &mut Vec<u8>) {
         let mut line = Line::begin(out);
-        for (_, column) in &self.shown {
-            line.cell(column.width, column.align, |out| out.extend_from_slice(column.header.as_bytes()));
+        for Shown { column, width, .. } in &self.shown {
+            line.cell(*width, column.align, |out| out.extend_from_slice(column.header.as_bytes()));
         }
         line.end();
     }
 
-    /// Appends the row of an event.
-    pub fn push_row(&self, out: &mut Vec<u8>, event: &T::Event<'_>, context: &mut Context) {
+    /// Appends the row of an event. If a column has to widen for it, the header comes once more before it, for a person.
+    pub fn push_row(&mut self, out: &mut Vec<u8>, event: &T::Event<'_>, context: &mut Context) {
+        let start = out.len();
+        if self.push_cells(out, event, context) {
+            out.truncate(start);
+            if context.repeat_header {
+                self.push_header(out);
+            }
+            self.push_cells(out, event, context);
+        }
+    }
+
+    /// True if a column has become wider, so that the row is not aligned.
+    fn push_cells(&mut self, out: &mut Vec<u8>, event: &T::Event<'_>, context: &mut Context) -> bool {
+        let mut widened = false;
         let mut line = Line::begin(out);
-        for (field, column) in &self.shown {
-            line.cell(column.width, column.align, |out| (field.value)(event).push_text(out, context));
+        for shown in &mut self.shown {
+            let value = (shown.field.value)(event);
+            let used = line.cell(shown.width, shown.column.align, |out| value.push_text(out, context));
+            widened |= shown.widen(used);
         }
         line.end();
+        widened
     }
 }
 

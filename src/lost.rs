@@ -69,7 +69,7 @@ impl Lost {
         match (self.records, self.untracked) {
             (0, 0) => "they interrupted the work on others",
             (_, 0) => "raise --buffer-size, or filter more",
-            (0, _) => "a table is full: raise --table-size where there is one, or filter more",
+            (0, _) => "a table is full: raise --table-size, or filter more",
             _ => "raise --buffer-size and --table-size, or filter more",
         }
     }

@@ -47,7 +47,6 @@ fn hint_for(error: &Error) -> Option<String> {
         // A bare errno says nothing about which privilege is missing; other texts have the reason already.
         ErrorKind::Permission if error.errno().is_some() => {
             let reason = explain(Error::os("", libc::EPERM), Need::Tracing).to_string();
-            let reason = reason.strip_suffix(" (operation not permitted)").unwrap_or(&reason);
             Some(reason.trim_start_matches("not permitted: ").to_owned())
         }
         ErrorKind::Verifier => Some("see the whole verifier log with --verbose".to_owned()),

@@ -42,6 +42,15 @@ impl Signals {
         Ok(Self { fd })
     }
 
+    /// Undoes [`Signals::block`] in a process that has inherited it and is about to become something else, for which Ctrl-C, and
+    /// the end of its own children, are what they always are.
+    pub fn unblock() -> Result<()> {
+        let set = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGHUP]
+            .into_iter()
+            .collect::<SigSet>();
+        set.thread_unblock().map_err(|errno| Error::os("sigprocmask", errno as i32))
+    }
+
     /// Takes one that has come; the next stays pending for whoever polls the descriptor.
     pub fn take(&self) -> Option<News> {
         let signal = self.fd.read_signal().ok()??.ssi_signo;

@@ -52,11 +52,16 @@ impl<T: Tracer> Stream<T> {
             tracer,
             scratch: T::Scratch::default(),
             format,
-            context: Context { clock, containers },
+            context: Context { clock, containers, repeat_header: false },
             out: Vec::new(),
             counts: Counts::default(),
             limit: common.max_events.unwrap_or(u64::MAX),
         }
+    }
+
+    /// The output is a terminal's: from here on the header comes again where columns become wider.
+    pub fn repeat_header(&mut self) {
+        self.context.repeat_header = true;
     }
 
     /// What is to be written; the caller clears it.
@@ -113,7 +118,7 @@ impl<T: Tracer> Stream<T> {
         match self.tracer.decode(&mut self.scratch, bytes) {
             Ok(None) => {}
             Ok(Some(event)) => {
-                match &self.format {
+                match &mut self.format {
                     Format::Table(columns) => columns.push_row(&mut self.out, &event, &mut self.context),
                     Format::Json(keys) => keys.push_line(&mut self.out, &event, &mut self.context),
                 }
@@ -145,7 +150,7 @@ impl<T: Tracer> Stream<T> {
     /// Prints the tool's table of counts, if it has one.
     pub fn summarize(&mut self, entries: Vec<Entry>) {
         if let Some(summary) = self.tracer.summary() {
-            (summary.push_rows)(&self.tracer, entries, &mut self.out);
+            (summary.push_rows)(&self.tracer, entries, &self.context, &mut self.out);
         }
     }
 

@@ -13,7 +13,7 @@ use loader::spec::ObjectSpec;
 use loader::{Error, Result};
 
 pub use names::{AnswerRecord, AskedBy, Likely, Names};
-pub use options::{Ends, Ports, set_table_size, table_size};
+pub use options::{Ends, Ports};
 
 use crate::cli::Common;
 use crate::event::{Header, Wire};
@@ -211,6 +211,8 @@ impl<O: Tool> Tracer for Tcp<O> {
         ("uid", 'u'),
         ("print_uid", 'U'),
         ("pid", 'p'),
+        ("cgroupmap", 'C'),
+        ("mntnsmap", 'M'),
         ("verbose", 'v'),
     ];
     const OBJECT: &'static [u8] = O::OBJECT;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::cli::{self, Common, Parsed};
 use crate::command::{self, Traced};
 use crate::event::{Header, Member, Wire, check_layout};
-use crate::field::Field;
+use crate::field::{Context, Field};
 use crate::filter::{Sets, TaskFilter};
 use crate::format::time::Clock;
 use crate::lost::Counters;
@@ -125,7 +125,7 @@ pub struct Summary<T> {
     /// Appends the header line of the table.
     pub push_header: fn(&T, &mut Vec<u8>),
     /// Appends rows or JSON lines for the entries of the map.
-    pub push_rows: fn(&T, Vec<Entry>, &mut Vec<u8>),
+    pub push_rows: fn(&T, Vec<Entry>, &Context, &mut Vec<u8>),
 }
 
 /// Programs that observe something together; see the loader.
@@ -183,7 +183,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let tracer = T::new(options, common)?;
     drop_code_pages();
     let mut object = load(&tracer, common, messages)?;
-    let child = tracer.command().map(|line| start_command(line, &object)).transpose()?;
+    let child = tracer.command().map(|line| start_command(line, &object, common)).transpose()?;
     let mut attached = Attachments::default();
     let hooks = attach_all(&mut object, &choose(tracer.hooks(), common)?, &mut attached, messages)?;
     let events = object.map("events")?.try_clone()?;
@@ -195,7 +195,10 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     drop_code_pages();
     let ring = RingBuffer::new(&events)?;
     let sink = Sink::standard_output().map_err(|error| Error::io("standard output", error))?;
-    let stream = Stream::new(tracer, common, clock);
+    let mut stream = Stream::new(tracer, common, clock);
+    if io::stdout().is_terminal() {
+        stream.repeat_header();
+    }
     let deadline = common.duration.map(|duration| Instant::now() + duration);
     let mut run = Run { stream, ring, sink, signals, lost, counts, messages, deadline, child };
     run.stream.start(common, &hooks);
@@ -210,8 +213,8 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     run.finish(end)
 }
 
-fn start_command(line: &[OsString], object: &Object) -> Result<Traced, Failure> {
-    let child = Traced::stopped(line)?;
+fn start_command(line: &[OsString], object: &Object, common: &Common) -> Result<Traced, Failure> {
+    let child = Traced::stopped(line, common.json)?;
     let tree = object.map("tree")?;
     tree.update(&child.id().to_ne_bytes(), &1u32.to_ne_bytes(), UpdateMode::Any)?;
     Ok(child)
@@ -267,6 +270,13 @@ pub fn check_record<R: Wire>(spec: &ObjectSpec, name: &str) -> Result<()> {
         size: number(field.size),
     });
     check_layout::<R>(name, number(layout.size), members)
+}
+
+/// Sets how many entries a map of the object has.
+pub fn set_table_size(spec: &mut ObjectSpec, map: &str, entries: u32) -> Result<()> {
+    let map = spec.map_mut(map).ok_or_else(|| Error::invalid(format!("the object has no map `{map}`")))?;
+    map.max_entries = entries;
+    Ok(())
 }
 
 fn set_ring_size(spec: &mut ObjectSpec, size: Option<u32>) -> Result<()> {

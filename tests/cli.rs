@@ -1,4 +1,4 @@
-//! The command lines of the tools: what can be said about them without root and without BPF.
+//! The command lines of the tools: what can be said about them without root and without BPF. `tracers`: options of all tracers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +8,9 @@
 )]
 
 mod common;
+
+#[path = "cli/tracers.rs"]
+mod tracers;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,7 +2,7 @@
 //!
 //! Needs root and BPF. What is tested where: here the helpers; `calls` which ways of opening are seen, on each hook that
 //! this kernel allows; `paths` names and paths; `filters` who and what is shown; `options` the other options; `many` that
-//! nothing is lost.
+//! nothing is lost; `tables` what is told when something is.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +23,8 @@ mod many;
 mod options;
 #[path = "opensnoop/paths.rs"]
 mod paths;
+#[path = "opensnoop/tables.rs"]
+mod tables;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -37,7 +39,7 @@ use common::tracer::{Finished, Tracer};
 /// Other processes of these tests: see `common/role.rs`, and `many` for the one that is opensnoop's own.
 #[test]
 fn plays_a_role() {
-    if !many::play() {
+    if !many::play() && !tables::play() {
         common::role::play();
     }
 }

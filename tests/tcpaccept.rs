@@ -156,29 +156,31 @@ fn a_mapped_peer_is_ipv4_and_json_tells_the_family_of_the_socket() {
 }
 
 #[test]
-fn ipv6_rows_keep_their_columns_apart() {
+fn columns_widen_for_ipv6_addresses_and_a_file_has_one_header() {
     let scene = or_skip!(Scene::new("tcpaccept"));
-    or_skip!(tcp::own_address("fd00:1111:2222:3333:4444:5555:6666:7777/128", 0));
+    let long = "fd00:1111:2222:3333:4444:5555:6666:7777";
+    or_skip!(tcp::own_address(&format!("{long}/128"), 0));
     let tracer = scene.start([""; 0]);
-    let pairs = [pair("fd00:1111:2222:3333:4444:5555:6666:7777"), pair("::1")];
+    let pairs = [pair("::1"), pair(long), pair("::1")];
     let finished = scene.rows(tracer);
-    for (row, (client, server)) in finished.rows().iter().zip(&pairs) {
-        let words: Vec<&str> = row.split_whitespace().collect();
+    let [header, short, row, last] = &finished.stdout[..] else { panic!("{finished:#?}") };
+    // Where the values of a row are: the peer's address and port, and our own.
+    let places = |row: &str, (client, server): &(TcpStream, TcpStream)| {
         let (peer, own) = (client.local_addr().unwrap(), server.local_addr().unwrap());
-        let expected = [
-            "6".into(),
-            peer.ip().to_string(),
-            peer.port().to_string(),
-            own.ip().to_string(),
-            own.port().to_string(),
-        ];
-        assert_eq!(words[words.len() - 5..], expected);
-    }
-    assert_eq!(finished.rows().len(), 2);
-    // A short address leaves the columns where they are.
-    let (header, row) = (&finished.stdout[0], &finished.rows()[1]);
-    assert_eq!(row.find("::1"), header.find("RADDR"));
-    assert_eq!(row.rfind("::1"), header.find("LADDR"));
+        let values =
+            [peer.ip().to_string(), peer.port().to_string(), own.ip().to_string(), own.port().to_string()];
+        let mut at = 0;
+        values.map(|value| {
+            at += row[at..].find(&format!(" {value}")).unwrap_or_else(|| panic!("no {value} in {row}")) + 1;
+            at
+        })
+    };
+    let columns = ["RADDR", "RPORT", "LADDR", "LPORT"].map(|column| header.find(column).unwrap());
+    assert_eq!(places(short, &pairs[0]), columns, "{finished:#?}");
+    // From the first long address on there is room for any.
+    let [address, ..] = columns;
+    let wide = [address, address + 40, address + 46, address + 86];
+    assert_eq!((places(row, &pairs[1]), places(last, &pairs[2])), (wide, wide), "{finished:#?}");
 }
 
 #[test]
@@ -228,6 +230,34 @@ fn a_multipath_connection_is_its_first_path() {
 }
 
 #[test]
+fn what_is_accepted_before_it_is_established_is_one_accept() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
+        let tracer = scene.start_json(["--hook", hook]);
+        let (client, _server) = or_skip!(tcp::fast_open_pair());
+        let events = scene.events(tracer);
+        let port = client.local_addr().unwrap().port();
+        assert_eq!(values(&events, "remote_port"), [&json!(port)], "{hook}");
+        assert_eq!(values(&events, "pid"), [&json!(id())], "{hook}");
+    }
+}
+
+#[test]
+fn a_scoped_peer_is_shown_with_its_link() {
+    let scene = or_skip!(Scene::new("tcpaccept"));
+    let own = or_skip!(tcp::own_address("fe80::1/64", 1));
+    let listener = TcpListener::bind(std::net::SocketAddrV6::new(own, 0, 0, 1)).unwrap();
+    for (option, shown) in [("-T", "fe80::1%1"), ("--json", "\"scope_id\":1,")] {
+        let tracer = scene.start([option]);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap();
+        let row = tracer.wait_line("the accept", |line| line.contains("fe80::1"));
+        assert!(row.contains(shown), "{row}");
+        tracer.stop().quiet();
+    }
+}
+
+#[test]
 fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     let scene = or_skip!(Scene::new("tcpaccept"));
     let set = scene.sandbox.create_set("mntns");
@@ -255,6 +285,12 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     assert_eq!(values(&events, "remote_port"), expected.iter().collect::<Vec<_>>());
     assert!(events.iter().all(|event| event["mntns"] == shell.inode), "{events:#?}");
     close(outside);
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    let hooks = ["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"];
+    tcp::container::is_shown_beside_the_host("tcpaccept", &hooks, 1);
 }
 
 #[test]

@@ -20,9 +20,12 @@ mod outcomes;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::process::id;
+use std::process::{Stdio, id};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use socket2::Domain;
 
@@ -52,7 +55,7 @@ fn a_connect_is_one_row_with_its_outcome() {
     let refused = closed_port();
     TcpStream::connect(("127.0.0.1", refused)).unwrap_err();
     let finished = scene.rows(tracer);
-    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT         LAT(ms)";
+    let header = "UID    PID    COMM             IP SADDR            LPORT  DADDR            DPORT  RESULT          LAT(ms)";
     assert_eq!(finished.stdout[0], header);
     let [connected, failed] = finished.rows() else { panic!("{finished:#?}") };
     let words: Vec<&str> = connected.split_whitespace().collect();
@@ -215,6 +218,34 @@ fn the_table_of_counts_is_that_of_bcc() {
 }
 
 #[test]
+fn the_table_of_counts_is_as_wide_as_its_longest_address() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let long = "fd00:1111:2222:3333:4444:5555:6666:7777";
+    or_skip!(tcp::own_address(&format!("{long}/128"), 0));
+    let mut command = scene.sandbox.command("tcpconnect", ["-c", "-L", "-N", "/proc/self/ns/net"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut tool = command.spawn().unwrap();
+    let mut out = BufReader::new(tool.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let narrow = out.next().unwrap();
+    let clients = ["127.0.0.1", long].map(|host| pair(host).0);
+    kill(Pid::from_raw(tool.id().cast_signed()), Signal::SIGINT).unwrap();
+    let lines: Vec<String> = out.collect();
+    assert!(tool.wait().unwrap().success());
+    let [wide, rows @ ..] = &lines[..] else { panic!("{lines:#?}") };
+    assert!(wide.split_whitespace().eq(narrow.split_whitespace()), "{lines:#?}");
+    assert_eq!(rows.len(), 2, "{lines:#?}");
+    for (row, client) in rows.iter().zip(&clients) {
+        let (own, port) = (client.local_addr().unwrap(), client.peer_addr().unwrap().port());
+        let (host, own, port) = (own.ip().to_string(), own.port().to_string(), port.to_string());
+        let cells = [("LADDR", &host), ("RADDR", &host), ("LPORT", &own), ("RPORT", &port)];
+        for (column, value) in cells {
+            let at = wide.find(column).unwrap();
+            assert_eq!(row[at..].split(' ').next(), Some(value.as_str()), "{column}: {lines:#?}");
+        }
+    }
+}
+
+#[test]
 fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let set = scene.sandbox.create_set("mntns");
@@ -242,6 +273,11 @@ fn only_members_of_the_set_are_shown_and_the_set_may_change() {
     assert_eq!(values(&events[..3], "local_port"), expected.iter().collect::<Vec<_>>());
     assert_eq!(values(&events[3..], "result"), [&json!("ENETUNREACH"), &json!("ECONNREFUSED")]);
     assert!(events.iter().all(|event| event["mntns"] == shell.inode), "{events:#?}");
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    tcp::container::is_shown_beside_the_host("tcpconnect", &["fexit", "kretprobe", "tracepoint"], 1);
 }
 
 #[test]

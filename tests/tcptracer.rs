@@ -318,6 +318,58 @@ fn port_of_listener(listener: &std::net::TcpListener) -> u16 {
 }
 
 #[test]
+fn a_connection_by_fast_open_is_one_connection_with_all_its_bytes() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    for hook in scene.hooks(&[], &["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"]) {
+        let tracer = scene.start_json(["--hook", hook]);
+        let (client, server) = or_skip!(tcp::fast_open_pair());
+        let (own, port) = (port_of(&client), port_of(&server));
+        transfer(&server, &client, 17);
+        close((client, server));
+        let events = scene.events(tracer);
+        assert_eq!(counts(&events), [1, 1, 2], "{hook}: {events:#?}");
+        assert!(events.iter().all(|event| event["pid"] == id() && event["older"] == false), "{hook}");
+        for (port, sent, received) in [(own, 5, 17), (port, 17, 5)] {
+            let event = of(&events, "close", port);
+            let bytes = (&event["bytes_sent"], &event["bytes_received"]);
+            assert_eq!(bytes, (&json!(sent), &json!(received)), "{hook}: {event:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_scoped_connection_is_shown_with_its_link_from_connect_to_close() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    let own = or_skip!(tcp::own_address("fe80::1/64", 1));
+    let address = std::net::SocketAddrV6::new(own, 0, 0, 1);
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let tracer = scene.start_json([""; 0]);
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    close((client, server));
+    let events = scene.events(tracer);
+    assert_eq!(counts(&events), [1, 1, 2], "{events:#?}");
+    assert_eq!(values(&events, "scope_id"), [&json!(1); 4], "{events:#?}");
+}
+
+#[test]
+fn a_connect_without_waiting_is_connected_when_it_is_and_never_when_it_is_not() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    let hole = BlackHole::new();
+    let tracer = scene.start_json([""; 0]);
+    let (given_up, connected) = (hole.connecting(), hole.connecting());
+    drop(given_up);
+    // Closes the connection that was in its queue, too, which is older than the tool.
+    hole.answer();
+    let own = connected.local_addr().unwrap().as_socket().unwrap().port();
+    tracer.wait_line("the connect", |line| line.contains(&format!("\"local_port\":{own},")));
+    let mut events = scene.events(tracer);
+    events.retain(|event| event["type"] == "connect");
+    assert_eq!(values(&events, "local_port"), [&json!(own)]);
+    assert_eq!(values(&events, "pid"), [&json!(id())]);
+}
+
+#[test]
 fn a_multipath_connection_is_one_connection() {
     let scene = or_skip!(Scene::new("tcptracer"));
     let make = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));

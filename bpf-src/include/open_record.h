@@ -122,7 +122,7 @@ const volatile bool filter_tree = false;
 
 /*
  * Processes of the command that opensnoop started (its first one is put there by user space), by tgid. One that finds no
- * room is counted as lost.
+ * room is counted as lost. The loader sets how many there may be.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

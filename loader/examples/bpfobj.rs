@@ -115,7 +115,10 @@ struct LoadArgs {
     /// Set a global variable (repeatable): a number, true/false, "text", or hex:BYTES
     #[arg(long, value_name = "VAR=VALUE", value_parser = values::parse_assignment)]
     set: Vec<values::Assignment>,
-    /// One JSON object instead of text
+    /// With a refusal, all of the verifier's log
+    #[arg(long, conflicts_with = "json")]
+    verbose: bool,
+    /// One JSON object instead of text; refusals have the verifier's log
     #[arg(long)]
     json: bool,
 }
@@ -137,6 +140,8 @@ struct WhichArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let verbose =
+        matches!(&cli.command, Command::Load { common, .. } | Command::Run { common, .. } if common.verbose);
     let (result, json) = match &cli.command {
         Command::Inspect { object, json } => (open(object).map(|spec| inspect::inspect(&spec)), *json),
         Command::Explain { object, types, json } => {
@@ -153,7 +158,7 @@ fn main() -> ExitCode {
     match result {
         Ok(report) => print(&report, json),
         Err(error) => {
-            eprintln!("bpfobj: {error}");
+            eprintln!("bpfobj: {}", report::refusal(&error, verbose));
             ExitCode::from(1)
         }
     }

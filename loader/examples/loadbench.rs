@@ -1,6 +1,6 @@
 //! How long the steps of loading an object take, next to `bpftool prog loadall` of the same object.
 //!
-//! In: an object. Out: the median (and the best) of each step over many rounds, in microseconds. Build with `--release`. bpftool is a
+//! In: an object, and one of its programs if not all. Out: the median (and the best) of each step over many rounds, in microseconds. Build with `--release`. bpftool is a
 //! process of its own; its start is measured by itself (`bpftool version`) and shown, so that it can be subtracted. Needs
 //! root; pins bpftool's programs for a moment in a bpffs that only this process sees.
 
@@ -19,10 +19,11 @@ const ROUNDS: usize = 51;
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else {
-        println!("usage: loadbench OBJECT");
+        println!("usage: loadbench OBJECT [PROGRAM]");
         return ExitCode::from(2);
     };
-    match bench(Path::new(&path)) {
+    let program = std::env::args().nth(2);
+    match bench(Path::new(&path), program.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("loadbench: {error}");
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(path: &Path) -> Result<()> {
+fn bench(path: &Path, program: Option<&str>) -> Result<()> {
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", error))?;
     let parse = || -> Result<ObjectSpec> {
         let mut spec = ObjectSpec::parse(&bytes)?;
@@ -42,8 +43,11 @@ fn bench(path: &Path) -> Result<()> {
     report("parse", || parse().map(drop))?;
     report("search the kernel's types", || KernelTypes::find(&spec, &TargetFiles::default()).map(drop))?;
     report("create maps and BTF, search included", || create(&spec).map(drop))?;
-    report("all: parse, create, load every program that loads", || load_all(&parse()?))?;
-    theirs(path)
+    let Some(program) = program else {
+        report("all: parse, create, load every program that loads", || load_all(&parse()?))?;
+        return theirs(path);
+    };
+    report("all: parse, create, load the program", || create(&parse()?)?.load_program(program).map(drop))
 }
 
 fn create(spec: &ObjectSpec) -> Result<Object> {

@@ -56,8 +56,9 @@ pub fn core_reloc(spec: &ObjectSpec, data: &[u8]) {
     let records = spec.code().values().flat_map(|section| &section.ext.core);
     let Ok(mut resolver) = CoreResolver::new(local, &target, records, &[]) else { return };
     for program in &spec.programs {
-        if let Ok(linked) = linker::link(spec, program) {
-            let _ = linked.relocate(&mut resolver);
+        let Ok(linked) = linker::link(spec, program) else { continue };
+        if let Ok(relocated) = linked.relocate(&mut resolver) {
+            relocated.poisoned.iter().for_each(|insn| _ = insn.failure.to_string());
         }
     }
 }

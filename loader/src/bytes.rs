@@ -87,16 +87,25 @@ pub fn slice_at(data: &[u8], offset: usize, len: usize) -> Result<&[u8]> {
 }
 
 /// The `u32` at byte `offset`.
+///
+/// # Errors
+/// `InvalidObject`, naming the offset, when that is not all inside.
 pub fn u32_at(data: &[u8], offset: usize, endian: Endian) -> Result<u32> {
     array_at(data, offset).map(|bytes| endian.u32(bytes))
 }
 
 /// The `u64` at byte `offset`.
+///
+/// # Errors
+/// `InvalidObject`, naming the offset, when that is not all inside.
 pub fn u64_at(data: &[u8], offset: usize, endian: Endian) -> Result<u64> {
     array_at(data, offset).map(|bytes| endian.u64(bytes))
 }
 
 /// The bytes of the NUL-terminated string at byte `offset`, without the NUL.
+///
+/// # Errors
+/// `InvalidObject` when it does not end inside of `data`.
 pub fn c_str_at(data: &[u8], offset: usize) -> Result<&[u8]> {
     let rest = data.get(offset..).ok_or_else(|| out_of_range(data, offset, 1))?;
     match rest.iter().position(|&byte| byte == 0) {

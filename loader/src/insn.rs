@@ -14,6 +14,9 @@ pub struct InsnOffset(pub usize);
 
 impl InsnOffset {
     /// From a byte offset, which must be a multiple of [`INSN_SIZE`].
+    ///
+    /// # Errors
+    /// `InvalidObject` for any other.
     pub fn from_bytes(offset: u64) -> Result<Self> {
         let offset =
             usize::try_from(offset).map_err(|_| Error::invalid("instruction offset does not fit"))?;
@@ -105,6 +108,9 @@ impl Insn {
     }
 
     /// Decodes a whole function; its size must be a multiple of 8 bytes.
+    ///
+    /// # Errors
+    /// `InvalidObject` for any other size.
     pub fn decode_all(data: &[u8], endian: Endian) -> Result<Vec<Self>> {
         if !data.len().is_multiple_of(INSN_SIZE) {
             return Err(Error::invalid(format!(

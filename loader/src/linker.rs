@@ -35,8 +35,10 @@ pub struct LinkedProgram {
     pub name: String,
     /// The program, then the functions it calls.
     pub insns: Vec<Insn>,
-    /// What is still symbolic: maps, data and externs only. By offset.
+    /// What is still symbolic: maps, data, jump tables and externs only. By offset.
     pub relocations: Vec<Relocation>,
+    /// Where `switch` statements jump to.
+    pub jump_tables: Vec<Vec<InsnOffset>>,
     /// Where functions start; empty if the types of any of them are not known, since the kernel wants all or none.
     pub func_info: Vec<FuncInfo>,
     /// Source lines, by offset, as far as they are known.
@@ -52,6 +54,9 @@ pub struct LinkedProgram {
 }
 
 /// Links one program of `object`.
+///
+/// # Errors
+/// `InvalidObject` for references that lead nowhere or to what is defined nowhere; `Limit` for a program that no kernel takes.
 pub fn link(object: &ObjectSpec, program: &ProgramSpec) -> Result<LinkedProgram> {
     Linker::new(object).run(program).with_context(|| format!("link program `{}`", program.name))
 }
@@ -62,6 +67,8 @@ struct Linker<'a> {
     /// Functions that are in the program, and where.
     placed: BTreeMap<FunctionRef, InsnOffset>,
     has_func_info: bool,
+    /// Entries of all jump tables so far.
+    jump_entries: usize,
 }
 
 /// A function in the program whose calls are being resolved.
@@ -81,6 +88,7 @@ impl<'a> Linker<'a> {
             name: String::new(),
             insns: Vec::new(),
             relocations: Vec::new(),
+            jump_tables: Vec::new(),
             func_info: Vec::new(),
             source_lines: Vec::new(),
             has_all_lines: true,
@@ -88,7 +96,7 @@ impl<'a> Linker<'a> {
             functions: Vec::new(),
             btf: object.btf.clone(),
         };
-        Self { object, out, placed: BTreeMap::new(), has_func_info: true }
+        Self { object, out, placed: BTreeMap::new(), has_func_info: true, jump_entries: 0 }
     }
 
     fn run(mut self, program: &ProgramSpec) -> Result<LinkedProgram> {
@@ -207,6 +215,10 @@ impl<'a> Linker<'a> {
                 }
                 Some(target) => {
                     self.check_defined(target)?;
+                    let target = match target {
+                        RelocTarget::JumpTable { index } => self.append_jump_table(index, frame)?,
+                        other => other,
+                    };
                     self.out.relocations.push(Relocation { at: InsnOffset(slot), target });
                     continue;
                 }
@@ -218,6 +230,27 @@ impl<'a> Linker<'a> {
             return Ok(Some((slot, callee)));
         }
         Ok(None)
+    }
+
+    /// Takes over a table that the function of `frame` uses; the kernel wants to know where the targets are in the program.
+    fn append_jump_table(&mut self, index: usize, frame: &Frame<'_>) -> Result<RelocTarget> {
+        let entries = self.object.jump_tables().get(index);
+        let entries = entries.ok_or_else(|| Error::invalid("a reference to no jump table"))?;
+        self.jump_entries = self.jump_entries.saturating_add(entries.len());
+        if self.jump_entries > MAX_INSNS {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("jump tables of more than {MAX_INSNS} entries"),
+            ));
+        }
+        let moved = |&bytes: &u64| {
+            let inside = InsnOffset::from_bytes(bytes).ok()?.0.checked_sub(frame.at.offset.0)?;
+            (inside < frame.len).then_some(InsnOffset(frame.base + inside))
+        };
+        let table: Option<Vec<InsnOffset>> = entries.iter().map(moved).collect();
+        let table = table.ok_or_else(|| Error::invalid("a jump table that leads out of its function"))?;
+        self.out.jump_tables.push(table);
+        Ok(RelocTarget::JumpTable { index: self.out.jump_tables.len() - 1 })
     }
 
     fn check_defined(&self, target: RelocTarget) -> Result<()> {

@@ -5,6 +5,8 @@
 //! against the geometry that the kernel reported. What maps an object declares is in [`crate::spec`]; in
 //! which order they are made is in [`crate::load`].
 
+mod late;
+mod memory;
 mod percpu;
 mod pin;
 
@@ -12,15 +14,17 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::cpu;
 use crate::kernel::privilege::{self, Need};
-use crate::pinned;
 use crate::spec::map::{map_flag, map_type};
 use crate::sys::bpf::{self, MapRef, MapShape};
+use crate::sys::shared::SharedMemory;
 use crate::sys::uapi::{self, update};
 use crate::sys::{SysError, attr};
+use crate::{pinned, verifier_log};
 
 mod by_id;
 
@@ -132,6 +136,8 @@ pub struct Map {
     fd: OwnedFd,
     info: MapInfo,
     shape: MapShape,
+    /// Its memory in this process, once somebody asked for it.
+    memory: OnceLock<Arc<SharedMemory>>,
 }
 
 impl AsFd for Map {
@@ -144,8 +150,8 @@ impl Map {
     /// Makes a new map.
     ///
     /// # Errors
-    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, or `Io` with `EINVAL` for numbers
-    /// that the kernel does not accept.
+    /// `Permission` (CAP_BPF, or the memlock limit before 5.11), `Limit`, `NotSupported` for a type that the kernel is too old
+    /// for, or `Io` with `EINVAL` for numbers that it does not accept.
     pub fn create(config: &MapConfig<'_>) -> Result<Self> {
         let module = config.kernel_value.and_then(|value| value.module);
         let flags =
@@ -178,8 +184,7 @@ impl Map {
         let linked = config.map_type == map_type::STRUCT_OPS && config.map_flags & map_flag::LINK != 0;
         Self::from_fd(created.map_err(|error| match error.errno {
             libc::EINVAL if linked => Error::not_supported("struct_ops with links", "6.4"),
-            // It says no more than that: what was asked for may show why.
-            libc::EINVAL => Error::from(error).context(asked(config)),
+            libc::EINVAL => late::lacking(config).unwrap_or_else(|| invalid(error, attr, config)),
             _ => privilege::explain(error.into(), Need::Maps),
         })?)
     }
@@ -198,10 +203,13 @@ impl Map {
     }
 
     /// Takes over an fd that is a map.
+    ///
+    /// # Errors
+    /// `Io` when it is none.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let info = read_info(fd.as_fd())?;
         let shape = shape_of(&info)?;
-        Ok(Self { fd, info, shape })
+        Ok(Self { fd, info, shape, memory: OnceLock::new() })
     }
 
     /// What the kernel said of this map when it was created or opened.
@@ -216,6 +224,9 @@ impl Map {
 
     /// The value of `key`, or `None` when it is not there. For per-CPU maps the value holds one value per
     /// possible CPU, each rounded up to 8 bytes.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `NotSupported` for maps that have no values, such as ring buffers.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = vec![0; self.shape.value_size];
         let found = self.lookup_into(key, &mut value)?;
@@ -223,6 +234,9 @@ impl Map {
     }
 
     /// As [`Map::lookup`], into `value`; says whether the key was there.
+    ///
+    /// # Errors
+    /// As for [`Map::lookup`]; `Incompatible` also for a value of another size.
     pub fn lookup_into(&self, key: &[u8], value: &mut [u8]) -> Result<bool> {
         self.check_len("key", key.len(), self.shape.key_size)?;
         self.check_len("value", value.len(), self.shape.value_size)?;
@@ -249,6 +263,9 @@ impl Map {
     }
 
     /// Removes `key`; says whether it was there.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `Io` with `EINVAL` for arrays, whose entries stay.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         self.check_len("key", key.len(), self.shape.key_size)?;
         match bpf::map_delete(self.raw(), key) {
@@ -260,6 +277,9 @@ impl Map {
 
     /// The key after `key`, or the first one; `None` at the end. A hash that is edited meanwhile may start over
     /// when `key` has gone, so bound the number of steps.
+    ///
+    /// # Errors
+    /// `Incompatible` for a key of another size; `NotSupported` for maps without keys.
     pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         if let Some(key) = key {
             self.check_len("key", key.len(), self.shape.key_size)?;
@@ -274,6 +294,9 @@ impl Map {
 
     /// All entries as they are now, in no order; by batches where the kernel has them (5.6), else key by key.
     /// Edits that happen meanwhile may or may not be seen; no key appears twice.
+    ///
+    /// # Errors
+    /// `NotSupported` for maps that have no values to read; `Limit` when memory is short.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let (keys, values) = self.entries_flat()?;
         let keys = keys.chunks_exact(self.shape.key_size.max(1));
@@ -286,6 +309,9 @@ impl Map {
 
     /// As [`Map::entries`], as the concatenation of all keys and that of all values, without a memory block for each;
     /// a key may appear twice if the map was edited meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Map::entries`].
     pub fn entries_flat(&self) -> Result<(Vec<u8>, Vec<u8>)> {
         match self.entries_by_batch() {
             Err(error) if batch_unsupported(error) => self.entries_by_key(),
@@ -366,6 +392,9 @@ impl Map {
     }
 
     /// Removes many keys; those that are not there are skipped. Returns how many were removed.
+    ///
+    /// # Errors
+    /// `Incompatible` for bytes that are no keys; else those of [`Map::delete`].
     pub fn delete_many(&self, keys: &[u8]) -> Result<usize> {
         let key_size = self.shape.key_size.max(1);
         let mut rest = keys;
@@ -397,14 +426,20 @@ impl Map {
 
     /// No more writes from user space, for good; the verifier may then treat a read-only map's values as
     /// constants.
+    ///
+    /// # Errors
+    /// `Io` with `EBUSY` for a map that somebody can write in memory, or that is frozen already.
     pub fn freeze(&self) -> Result<()> {
         Ok(bpf::map_freeze(self.fd.as_fd())?)
     }
 
     /// A second owner of the same map.
+    ///
+    /// # Errors
+    /// `Limit` when there are too many files open.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.fd.try_clone().map_err(|error| Error::io("dup", error))?;
-        Ok(Self { fd, info: self.info.clone(), shape: self.shape })
+        Ok(Self { fd, info: self.info.clone(), shape: self.shape, memory: self.memory.clone() })
     }
 
     fn raw(&self) -> MapRef<'_> {
@@ -459,13 +494,11 @@ fn read_info(fd: BorrowedFd<'_>) -> Result<MapInfo> {
 /// How many bytes the kernel copies for a key and a value of this map.
 fn shape_of(info: &MapInfo) -> Result<MapShape> {
     let value = info.value_size as usize;
-    let per_cpu =
-        matches!(info.map_type, map_type::PERCPU_HASH | map_type::PERCPU_ARRAY | map_type::LRU_PERCPU_HASH);
     let fd_value = matches!(
         info.map_type,
         map_type::PROG_ARRAY | map_type::PERF_EVENT_ARRAY | map_type::ARRAY_OF_MAPS | map_type::HASH_OF_MAPS
     );
-    let value_size = if per_cpu {
+    let value_size = if percpu::has_a_value_per_cpu(info.map_type) {
         let cpus = cpu::possible().context("read the number of possible CPUs")?;
         value.next_multiple_of(8).saturating_mul(cpus)
     } else if fd_value {
@@ -481,10 +514,34 @@ pub(crate) fn c_path(path: &Path) -> Result<CString> {
         .map_err(|_| Error::new(ErrorKind::InvalidObject, "the path holds a NUL byte"))
 }
 
+/// What was asked for may show why it is invalid, if the kernel does not say (7.x does).
+fn invalid(error: SysError, attr: attr::MapCreate, config: &MapConfig<'_>) -> Error {
+    let mut log = [0; 256];
+    // If it works now, what was wrong with it is not known.
+    bpf::map_create_logged(attr, &mut log).ok();
+    let why = verifier_log::text(&log).trim().replace('\n', "; ");
+    let error = Error::from(error);
+    let error = if why.is_empty() { error } else { error.context(why) };
+    error.context(asked(config))
+}
+
 /// The numbers of a map, for messages.
 fn asked(config: &MapConfig<'_>) -> String {
     let MapConfig { map_type: number, key_size, value_size, max_entries, map_flags, .. } = config;
     let name = map_type::ALL.iter().find(|(_, known)| known == number);
     let name = name.map_or_else(|| format!("type {number}"), |(name, _)| name.to_lowercase());
-    format!("{name} of {max_entries} entries, key {key_size} value {value_size} bytes, flags {map_flags:#x}")
+    let lazily = [
+        map_type::LPM_TRIE,
+        map_type::SK_STORAGE,
+        map_type::INODE_STORAGE,
+        map_type::TASK_STORAGE,
+        map_type::CGRP_STORAGE,
+    ];
+    let hint = match lazily.contains(number) && map_flags & map_flag::NO_PREALLOC == 0 {
+        true => ", where this type needs BPF_F_NO_PREALLOC",
+        false => "",
+    };
+    format!(
+        "{name} of {max_entries} entries, key {key_size} value {value_size} bytes, flags {map_flags:#x}{hint}"
+    )
 }

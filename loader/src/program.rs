@@ -125,6 +125,12 @@ impl Program {
         numbers.log_level = 1;
         match request.send(numbers, &mut log) {
             Ok(fd) => Ok(loaded(fd)),
+            // Kernels before 6.4 keep the beginning of a log that is too long, later ones its end.
+            Err(SysError { errno: libc::ENOSPC, .. }) if first.errno != libc::ENOSPC => {
+                let text = verifier_log::text(&log);
+                let why = "why, is not in the 16 MiB of log that this kernel gives";
+                Err(Error::verifier(first.errno, why.to_owned(), text))
+            }
             Err(_) => Err(rejected(first, &log, config.kind)),
         }
     }
@@ -159,6 +165,9 @@ impl Program {
     }
 
     /// What the kernel says of the program.
+    ///
+    /// # Errors
+    /// The kernel's errno.
     pub fn info(&self) -> Result<ProgramInfo> {
         let info = bpf::prog_info(self.fd.as_fd())?;
         Ok(ProgramInfo {
@@ -173,21 +182,33 @@ impl Program {
 
     /// Keeps `map` alive as long as the program (5.10), and lets other tools find it by the program, even if no
     /// instruction refers to it. Kernels that cannot do without.
+    ///
+    /// # Errors
+    /// `Io` with `EINVAL` before 5.10.
     pub fn bind_map(&self, map: &crate::map::Map) -> Result<()> {
         Ok(bpf::prog_bind_map(self.fd.as_fd(), map.as_fd())?)
     }
 
     /// Runs the program once on `data` (`BPF_PROG_TEST_RUN`) and returns its return value.
+    ///
+    /// # Errors
+    /// As for [`Program::test_run_with`].
     pub fn test_run(&self, data: &[u8]) -> Result<u32> {
         self.test_run_with(TestInput { data, context: &[] })
     }
 
     /// As [`Program::test_run`], with a context for the types that take one: system call programs and raw tracepoints.
+    ///
+    /// # Errors
+    /// `NotSupported` for types that cannot be run that way; `Io` with `EINVAL` for input that the type does not take.
     pub fn test_run_with(&self, input: TestInput<'_>) -> Result<u32> {
         Ok(bpf::prog_test_run(self.fd.as_fd(), input.data, &mut [], input.context)?.retval)
     }
 
     /// Pins the program at `path` on a bpffs.
+    ///
+    /// # Errors
+    /// As for [`crate::Map::pin`].
     pub fn pin(&self, path: &std::path::Path) -> Result<()> {
         Ok(bpf::obj_pin(self.fd.as_fd(), &crate::map::c_path(path)?)?)
     }
@@ -327,5 +348,9 @@ fn rejected(error: SysError, log: &[u8], kind: &ProgramKind) -> Error {
     if let Some(error) = privilege::withheld_helper(&text) {
         return error;
     }
-    Error::verifier(error.errno, verifier_log::summary(&text), text)
+    let mut why = verifier_log::summary(&text);
+    if error.errno == libc::EFAULT {
+        why += " (which is a bug of the verifier)";
+    }
+    Error::verifier(error.errno, why, text)
 }

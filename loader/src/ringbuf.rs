@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result, ResultExt};
 use crate::kernel::cpu;
 use crate::map::Map;
-use crate::spec::map::map_type;
+use crate::spec::map::{map_flag, map_type};
 use crate::sys::ring::{Peek, RingPages};
 
 /// After how many records [`RingBuffer::consume`] gives slots back.
@@ -58,7 +58,7 @@ impl RingBuffer {
     /// Maps the pages of `map`.
     ///
     /// # Errors
-    /// `Incompatible` when it is not a ring buffer.
+    /// `Incompatible` when it is not a ring buffer, or one whose records are overwritten while they are read (6.19).
     pub fn new(map: &Map) -> Result<Self> {
         let info = map.info();
         if info.map_type != map_type::RINGBUF {
@@ -67,6 +67,10 @@ impl RingBuffer {
                 "map `{name}` is of type {}, not a ring buffer",
                 info.map_type
             )));
+        }
+        if info.map_flags & map_flag::RB_OVERWRITE != 0 {
+            let why = "map `{}` overwrites what was not read (BPF_F_RB_OVERWRITE), so that no record stays as it is";
+            return Err(Error::incompatible(why.replace("{}", &info.name)));
         }
         let page_size = cpu::page_size() as usize;
         let map = map.try_clone()?;
@@ -128,6 +132,9 @@ impl RingBuffer {
 
     /// Reads what is left once all programs are detached: until everything that was reserved is read, also what a
     /// program on another CPU is still writing, but no longer than `patience`. Returns how many records there were.
+    ///
+    /// # Errors
+    /// As for [`RingBuffer::next`].
     pub fn drain(&mut self, patience: Duration, mut each: impl FnMut(&[u8])) -> Result<usize> {
         const PAUSE: Duration = Duration::from_millis(1);
         let start = Instant::now();

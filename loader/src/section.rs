@@ -193,6 +193,9 @@ impl ProgramKind {
 
     /// As [`ProgramKind::from_section_name`], for a name that is unknown: what comes before its slash, if that is a name
     /// that takes no target. libbpf before 1.0 and cilium/ebpf read `socket/x` as `socket`; strict loaders do not.
+    ///
+    /// # Errors
+    /// As for [`ProgramKind::from_section_name`].
     pub fn from_section_prefix(name: &str) -> Result<Self> {
         match Self::from_section_name(name)? {
             Self::UNKNOWN => match name.split_once('/') {

@@ -16,11 +16,13 @@ pub(crate) fn summary(log: &str) -> String {
     let telling = |line: &&&str| !line.starts_with("processed ") && !line.starts_with("verification time");
     let complaint =
         lines.iter().rev().filter(|line| !is_statistic(line)).find(telling).copied().unwrap_or("");
-    let source = lines.iter().rev().find_map(|line| line.strip_prefix(';')).map(str::trim);
-    match source {
-        Some(source) if !source.is_empty() => format!("{complaint}; at `{source}`"),
-        _ => complaint.to_owned(),
-    }
+    format!("{complaint}{}", at_source(log))
+}
+
+/// `; at` with the source line that the log ends in; empty if it has none.
+pub(crate) fn at_source(log: &str) -> String {
+    let source = log.lines().rev().find_map(|line| line.trim().strip_prefix(';')).map(str::trim);
+    source.filter(|source| !source.is_empty()).map(|source| format!("; at `{source}`")).unwrap_or_default()
 }
 
 /// A call of a helper that does not exist, as the log shows it.

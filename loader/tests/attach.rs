@@ -12,14 +12,17 @@ use common::clang::compile;
 use common::elf::{ObjectBuilder, Symbol};
 use common::kernel::{Bpffs, NotRun, has_trampolines, may_use_bpf, not_run};
 use common::sample::{exit, set};
-use loader::attach::{AttachOptions, attach, attach_with, iterator};
+use loader::attach::iterator::{self, Over};
+use loader::attach::{AttachOptions, attach, attach_with};
 use loader::btf::IntInfo;
 use loader::btf::encode::{BtfBuilder, Field};
 use loader::hooks::{Further, Partial, Way, attach_first};
 use loader::load::{LoadOptions, Object};
+use loader::map::MapConfig;
 use loader::section::Target;
 use loader::spec::ObjectSpec;
-use loader::{Endian, Error, ErrorKind, Link, RingBuffer};
+use loader::spec::map::map_type;
+use loader::{Endian, Error, ErrorKind, Link, Map, RingBuffer};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::getppid;
 
@@ -393,6 +396,42 @@ fn an_iterator_writes_a_line_for_every_task() {
     let text = iterator::read_all(link.as_link().unwrap(), 1 << 20).unwrap();
     let lines = text.chunks(5).inspect(|line| assert_eq!(line, b"task\n")).count();
     assert!(lines >= 3, "this process, its parent and init at least: {lines}");
+}
+
+#[test]
+fn an_iterator_goes_through_the_part_that_it_is_told() {
+    let Some(spec) = spec() else { return };
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let program = object.load_program("by_iterator").unwrap();
+    let thread = Over::Thread(nix::unistd::gettid().as_raw().cast_unsigned());
+    match iterator::attach_over(&program, thread) {
+        Ok(link) => assert_eq!(iterator::read_all(link.as_link().unwrap(), 1 << 20).unwrap(), b"task\n"),
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::NotSupported { since: "6.1", .. }), "{error:#}");
+            not_run(&NotRun::KernelLacks("iterators over one thread"));
+        }
+    }
+    let keys = [3_u32, 1, 4, 15, 9].map(u32::to_ne_bytes);
+    let name = "entries".to_owned();
+    let config = MapConfig {
+        name,
+        map_type: map_type::HASH,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 7,
+        ..MapConfig::default()
+    };
+    let map = Map::create(&config).unwrap();
+    assert_eq!(map.update_many(&keys.concat(), &[0; 20]).0, keys.len());
+    let program = object.load_program("by_entry").unwrap();
+    let link = iterator::attach_over(&program, Over::Map(&map)).unwrap();
+    let read = iterator::read_all(link.as_link().unwrap(), 1 << 20).unwrap();
+    let mut found: Vec<&[u8]> = read.chunks(4).collect();
+    found.sort_unstable();
+    let mut expected = keys.each_ref().map(<[u8; 4]>::as_slice);
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(attach(&program).unwrap_err().errno(), Some(nix::libc::EBADF), "without a map");
 }
 
 #[test]

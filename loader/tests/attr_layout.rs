@@ -104,6 +104,10 @@ fn every_field_is_where_the_running_kernel_has_it() {
     for (name, fields) in all {
         assert_fields_match(&btf, "bpf_attr", name, fields);
     }
+    match btf.find("bpf_common_attr", Kind::Struct).unwrap() {
+        Some(_) => assert_fields_match(&btf, "bpf_common_attr", "CommonAttr", attr::CommonAttr::FIELDS),
+        None => not_run(&NotRun::KernelLacks("struct bpf_common_attr")),
+    }
     assert_fields_match(&btf, "bpf_map_info", "BpfMapInfo", attr::BpfMapInfo::FIELDS);
     assert_fields_match(&btf, "bpf_btf_info", "BpfBtfInfo", attr::BpfBtfInfo::FIELDS);
     assert_fields_match(&btf, "bpf_prog_info", "BpfProgInfo", attr::BpfProgInfo::FIELDS);

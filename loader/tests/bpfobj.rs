@@ -28,9 +28,12 @@ fn compiled(name: &str, endian: Endian) -> Option<Compiled> {
 
 /// Runs the example, which cargo builds beside the tests.
 fn bpfobj(args: &[&str]) -> Output {
+    Command::new(beside_tests()).args(args).output().unwrap()
+}
+
+fn beside_tests() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().unwrap().parent().unwrap().join("examples/bpfobj");
-    Command::new(program).args(args).output().unwrap()
+    tests.parent().unwrap().parent().unwrap().join("examples/bpfobj")
 }
 
 fn json(args: &[&str]) -> (Value, i32) {
@@ -184,9 +187,8 @@ fn explain_needs_no_root() {
     let Some(object) = compiled("attach", Endian::NATIVE) else { return };
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(object.path.parent().unwrap(), readable).unwrap();
-    let tests = std::env::current_exe().unwrap();
     let program = object.path.with_file_name("bpfobj");
-    std::fs::copy(tests.parent().unwrap().parent().unwrap().join("examples/bpfobj"), &program).unwrap();
+    std::fs::copy(beside_tests(), &program).unwrap();
     let mut command = Command::new(&program);
     std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
     let output = command.args(["explain", object.path.to_str().unwrap(), "--json"]).output().unwrap();
@@ -196,4 +198,49 @@ fn explain_needs_no_root() {
     assert_eq!(iterator["hook"]["name"], "bpf_iter_task");
     let tracepoint = &by_name(&report["programs"], "by_tracepoint")["hook"];
     assert!(*tracepoint == "not known here" || tracepoint["tracepoint_id"].is_u64(), "{tracepoint}");
+}
+
+/// What a refused map says after the name of the map, when `bpfobj` is run by another program that takes privileges away.
+fn refused_by(wrapper: &[&str]) -> Option<String> {
+    may_use_bpf().ok()?;
+    let object = compiled("checks", Endian::NATIVE)?;
+    let [program, args @ ..] = wrapper else { panic!("no program") };
+    let mut command = Command::new(program);
+    command.args(args).arg(beside_tests()).args(["load", object.path.to_str().unwrap(), "--program", "tail"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("map .bss: create map `.bss`: "));
+    Some(line.unwrap_or_else(|| panic!("{text}")).to_owned())
+}
+
+#[test]
+fn a_refusal_names_the_privilege_that_is_missing() {
+    let drop_both = ["setpriv", "--bounding-set", "-sys_admin,-bpf,-perfmon"];
+    let Some(both) = refused_by(&drop_both) else { return };
+    assert_eq!(both, "not permitted: this process lacks CAP_BPF and CAP_PERFMON (run it as root)");
+    let one = refused_by(&["setpriv", "--bounding-set", "-sys_admin,-bpf"]).unwrap();
+    assert_eq!(one, "not permitted: this process lacks CAP_BPF");
+}
+
+#[test]
+fn a_refusal_says_that_root_of_a_user_namespace_is_not_enough() {
+    let Some(line) = refused_by(&["unshare", "-r"]) else { return };
+    let expected = "not permitted: this process has its privileges in a user namespace only, and needs them on the host \
+                    (or a BPF token, from Linux 6.9 on)";
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn a_rejection_says_how_to_see_all_of_the_log() {
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let Some(object) = compiled("checks", Endian::NATIVE) else { return };
+    let path = object.path.to_str().unwrap();
+    let text = |args: &[&str]| String::from_utf8(bpfobj(args).stdout).unwrap();
+    let short = text(&["load", path, "--program", "rejected"]);
+    assert!(short.ends_with(" lines); see it with --verbose\n") && short.lines().count() == 1, "{short}");
+    let long = text(&["load", path, "--program", "rejected", "--verbose"]);
+    assert!(long.contains("\nverifier log:\n") && long.contains("\nprocessed "), "{long}");
 }

@@ -141,8 +141,8 @@ fn a_missing_field_is_named_with_its_neighbours() {
         &[Field::new("f_modes", U64, 0), Field::new("", inner, 8), Field::new("zzzzzzz", U32, 20)],
     );
     let failed = case.poisoned(RelocKind::FieldByteOffset, root, "0:0", load(LDX_W, 0));
-    assert_eq!(failed.access, "struct file.f_mode (0:0)");
-    assert_eq!(failed.nearest, ["f_modes", "f_node"]);
+    assert_eq!(failed.access(), "struct file.f_mode (0:0)");
+    assert_eq!(failed.nearest(), ["f_modes", "f_node"]);
     assert_eq!(
         failed.to_string(),
         "field offset of `struct file.f_mode (0:0)`: `struct file` of the kernel has no member `f_mode` (nearest: `f_modes`, `f_node`)"
@@ -169,7 +169,7 @@ fn a_missing_type_poisons_both_slots_of_a_wide_load() {
     else {
         panic!()
     };
-    assert_eq!(failed.reason, FailureReason::NoType);
+    assert_eq!(failed.reason(), FailureReason::NoType);
     let poison = Insn { code: OP_CALL, imm: POISON_HELPER, ..Insn::default() };
     assert_eq!(insns, [poison, poison, next]);
 }
@@ -234,7 +234,7 @@ fn an_array_that_is_too_short_in_the_kernel_has_no_such_element_unless_it_is_fle
     let short = case.target.array(U32, U32, 8);
     case.target.structure("s", 32, &[Field::new("a", short, 0)]);
     let failed = case.poisoned(RelocKind::FieldByteOffset, root, "0:0:8", mov(32));
-    assert_eq!(failed.reason, FailureReason::NoElement { target: "u32[8]".into(), index: 8 });
+    assert_eq!(failed.reason(), FailureReason::NoElement { target: "u32[8]".into(), index: 8 });
 
     let flexible = case.local.array(U32, U32, 0);
     let root = case.local.structure("f", 4, &[Field::new("n", U32, 0), Field::new("a", flexible, 4)]);
@@ -316,7 +316,7 @@ fn loads_of_unsigned_integers_and_pointers_change_their_width() {
     // An address computed with the offset has no width.
     assert_eq!(case.mov(RelocKind::FieldByteOffset, root, "0:2", 16), 16);
     let failed = case.poisoned(RelocKind::FieldByteOffset, root, "0:2", load(LDX_W, 16));
-    assert_eq!(failed.reason, FailureReason::Width { local: 4, target: 8 });
+    assert_eq!(failed.reason(), FailureReason::Width { local: 4, target: 8 });
     assert!(case.error(RelocKind::FieldByteOffset, root, "0:0", load(LDX_DW, 0)).contains("cannot become"));
 }
 
@@ -353,8 +353,11 @@ fn enum_values_are_found_by_name_in_either_width() {
         assert_eq!(case.mov(RelocKind::EnumValueExists, root, "0", 1), 1);
         assert_eq!(case.mov(RelocKind::EnumValueExists, root, "1", 1), 0);
         let failed = case.poisoned(RelocKind::EnumValue, root, "1", mov(1));
-        assert_eq!(failed.reason, FailureReason::NoVariant { parent: "enum e".into(), name: "GONE".into() });
-        assert_eq!(failed.access, "enum e___local::GONE (1)");
+        assert_eq!(
+            failed.reason(),
+            FailureReason::NoVariant { parent: "enum e".into(), name: "GONE".into() }
+        );
+        assert_eq!(failed.access(), "enum e___local::GONE (1)");
         let mut wide = [Insn { code: OP_LD_IMM64, imm: 2, ..Insn::default() }, Insn::default()];
         case.run(RelocKind::EnumValue, root, "2", &mut wide).unwrap();
         assert_eq!((wide[0].imm, wide[1].imm), (0x6789_abcd, 0x1_2345));

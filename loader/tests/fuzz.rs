@@ -1,6 +1,7 @@
 //! The fuzz targets with a seeded generator and a bound, so that every run of the tests tries the same inputs.
 //!
 //! `LOADER_FUZZ_SECONDS` makes each target run that long, from a seed of its own that a failure prints.
+//! `LOADER_FUZZ_SEEDS=DIR` writes the seeds to `DIR/TARGET/` for another fuzzer, and tries only them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(clippy::cast_possible_truncation, reason = "random numbers are cut on purpose")]
@@ -10,6 +11,7 @@ mod common;
 #[allow(unreachable_pub, reason = "shared with the fuzzer")]
 mod targets;
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,6 +113,14 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
     for (number, seed) in seeds.iter().enumerate() {
         feed(&format!("{name}: seed {number}"), seed, &target);
     }
+    if let Some(directory) = std::env::var_os("LOADER_FUZZ_SEEDS") {
+        let directory = Path::new(&directory).join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(directory.join(number.to_string()), seed).unwrap();
+        }
+        return;
+    }
     let mut runs = 0;
     while seconds.map_or(runs < RUNS, |seconds| start.elapsed() < Duration::from_secs(seconds)) {
         let case = format!("{name}: from state {:#x}, run {runs}", random.0);
@@ -121,7 +131,8 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
 
 /// What clang makes, or at least what the tests make themselves.
 fn objects() -> Vec<Vec<u8>> {
-    let mut objects = vec![sample::object(Endian::Little), sample::object(Endian::Big)];
+    let orders = [Endian::Little, Endian::Big];
+    let mut objects: Vec<Vec<u8>> = orders.map(sample::object).into();
     for name in ["maps", "functions", "checks"] {
         objects.extend(compile_both(name).into_iter().flatten());
     }
@@ -135,7 +146,10 @@ fn blobs() -> Vec<Vec<u8>> {
 
 #[test]
 fn damaged_objects_are_errors_and_nothing_worse() {
-    fuzz("elf", &objects(), targets::elf);
+    let tables = [Endian::Little, Endian::Big].map(|endian| sample::switching(endian, 5 * 8).build());
+    let arenas = compile_both("arena").into_iter().flatten();
+    let seeds: Vec<Vec<u8>> = objects().into_iter().chain(tables).chain(arenas).collect();
+    fuzz("elf", &seeds, targets::elf);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::elf::{LOCAL, ObjectBuilder, R64_32, R64_64, Symbol, WEAK};
-use common::sample::{self, call, exit, load, set};
+use common::sample::{self, call, exit, load, set, switching};
 use loader::btf::encode::{BtfBuilder, Field, ext_blob};
 use loader::btf::ext::CoreRecord;
 use loader::btf::{Btf, BtfData, Linkage, TypeId};
@@ -365,4 +365,42 @@ fn a_field_that_the_target_lacks_is_reported_with_its_source_line() {
     assert_eq!((poisoned.at.0, poisoned.function.as_str()), (3, "reader"));
     let source = poisoned.source.as_ref().unwrap();
     assert_eq!((source.line, source.column, source.text.as_str()), (7, 1, "return task->pid;"));
+}
+
+#[test]
+fn jump_tables_lead_to_the_same_instructions_wherever_their_function_goes() {
+    for endian in ORDERS {
+        let linked = link_first(&switching(endian, 5 * 8)).unwrap();
+        assert_eq!(function_names(&linked), [("main", 0), ("switching", 2)]);
+        let [table] = &linked.jump_tables[..] else { panic!("{:?}", linked.jump_tables) };
+        let led_to: Vec<Insn> = table.iter().map(|target| linked.insns[target.0]).collect();
+        assert_eq!((table[0].0, led_to), (5, vec![set(7), set(8)]));
+        let open: Vec<_> = linked.relocations.iter().map(|r| (r.at.0, r.target)).collect();
+        assert_eq!(open, [(2, RelocTarget::JumpTable { index: 0 })]);
+    }
+}
+
+#[test]
+fn a_jump_table_that_leads_out_of_its_function_is_refused() {
+    // Into the function in front, between two instructions, behind the end, and far away.
+    for target in [0, 5 * 8 + 4, 9 * 8, u64::MAX - 7] {
+        let error = link_first(&switching(Endian::Little, target)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidObject);
+        let expected = "link program `main`: a jump table that leads out of its function";
+        assert_eq!(error.to_string(), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_jump_table_that_is_not_in_its_section_is_refused() {
+    for (value, size) in [(8, 16), (4, 8), (0, 12), (0, 0), (u64::MAX - 7, 16), (0, u64::MAX)] {
+        let mut builder = ObjectBuilder::new(Endian::Little);
+        let tables = builder.section(".jumptables", common::elf::PROGBITS, 2, vec![0; 16]);
+        builder.symbol(Symbol::object("table", tables, value, size));
+        let error = ObjectSpec::parse(&builder.build()).unwrap_err();
+        let expected = format!(
+            "read section `.jumptables`: read jump table `table`: {size} bytes at {value} are no entries of 8 bytes in it"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
 }

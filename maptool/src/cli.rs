@@ -26,6 +26,9 @@ Sets made by bpftool or by BCC's tools are sets as well.
 Without --map, the set is the one that NSMAP_MNTNS_SET or NSMAP_CGROUP_SET names, or else \
 /sys/fs/bpf/mnt_ns_set or /sys/fs/bpf/cgroup_set.";
 
+/// For commands that refuse to choose.
+const ONE_SET: &str = "The set [default: the one of the default sets that exists]";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "nsmap",
@@ -37,7 +40,7 @@ Without --map, the set is the one that NSMAP_MNTNS_SET or NSMAP_CGROUP_SET names
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// Answer with one JSON object
+    /// Answer in JSON, with an object on each line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -69,7 +72,7 @@ pub(crate) enum Command {
     AddContainer(ContainerItems),
     /// Add the containers of Kubernetes pods, to the sets that exist
     #[command(after_help = examples::POD)]
-    AddPod(ContainerItems),
+    AddPod(PodItems),
     /// Show the containers that run on this host
     #[command(after_help = examples::CONTAINERS)]
     Containers,
@@ -92,10 +95,10 @@ pub(crate) enum Command {
     #[command(after_help = examples::LIST)]
     List(WhichSet),
     /// Remove all members of a set
-    #[command(after_help = examples::CLEAR)]
+    #[command(after_help = examples::CLEAR, mut_arg("path", |arg| arg.help(ONE_SET)))]
     Clear(WhichSet),
     /// Remove the pin of a set; tracers that use it keep the map until they end
-    #[command(after_help = examples::DELETE)]
+    #[command(after_help = examples::DELETE, mut_arg("path", |arg| arg.help(ONE_SET)))]
     Delete(WhichSet),
     /// Print the id of a cgroup
     #[command(after_help = examples::CGROUPID)]
@@ -107,13 +110,13 @@ pub(crate) enum Command {
     #[command(after_help = examples::APPLY)]
     Apply(Apply),
     /// Write a set as a listing, for `apply`
-    #[command(after_help = examples::EXPORT)]
+    #[command(after_help = examples::EXPORT, mut_arg("path", |arg| arg.help(ONE_SET)))]
     Export(Export),
     /// Show what differs between two sets or listings
     #[command(after_help = examples::DIFF)]
     Diff(Diff),
     /// Make room for more members, or give room back
-    #[command(after_help = examples::RESIZE)]
+    #[command(after_help = examples::RESIZE, mut_arg("path", |arg| arg.help(ONE_SET)))]
     Resize(Resize),
     /// Remove members that are dead, or whose number went to another namespace
     #[command(after_help = examples::GC)]
@@ -228,8 +231,17 @@ pub(crate) struct AnySet {
 
 #[derive(Debug, Args)]
 pub(crate) struct ContainerItems {
-    /// NAME, the beginning of an ID, or ENGINE://ID; for pods NAMESPACE/POD or NAMESPACE/POD/CONTAINER
+    /// A name, the beginning of an id, or ENGINE://ID
     #[arg(required = true, value_name = "NAME")]
+    pub(crate) items: Vec<String>,
+    #[command(flatten)]
+    pub(crate) set: TheSet,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PodItems {
+    /// NAMESPACE/POD for all its containers, NAMESPACE/POD/CONTAINER for one
+    #[arg(required = true, value_name = "POD")]
     pub(crate) items: Vec<String>,
     #[command(flatten)]
     pub(crate) set: TheSet,
@@ -238,10 +250,7 @@ pub(crate) struct ContainerItems {
 #[derive(Debug, Args)]
 pub(crate) struct Follow {
     /// What to follow; one of several must fit, all that are joined by commas
-    ///
-    /// cgroup:GLOB (or /GLOB), unit:GLOB, engine:NAME, container:GLOB (or GLOB), image:GLOB, namespace:GLOB,
-    /// pod:NAMESPACE/GLOB, label:KEY=GLOB. In paths a `*` ends at a slash and `**` does not.
-    #[arg(required = true, value_name = "SELECTOR")]
+    #[arg(long_help = examples::SELECTORS, required = true, value_name = "SELECTOR")]
     pub(crate) selectors: Vec<String>,
     #[command(flatten)]
     pub(crate) set: TheSet,
@@ -410,6 +419,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct CgroupId {
+    /// How to print it
     #[arg(value_enum)]
     pub(crate) format: Format,
     /// A cgroup v2 directory
@@ -418,6 +428,7 @@ pub(crate) struct CgroupId {
 
 #[derive(Debug, Args)]
 pub(crate) struct MntnsId {
+    /// How to print it
     #[arg(value_enum)]
     pub(crate) format: Format,
     /// A process [default: this one]

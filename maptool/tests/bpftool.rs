@@ -8,11 +8,14 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use common::bpftool::{compare, compare_reading, has_bpftool, link};
 use common::{Lacking, Ran, Sandbox, arg, skip};
+use loader::map::{Map, MapConfig};
+use loader::spec::map::map_type;
 
-/// A session: commands, in which `@` stands for a directory on bpffs.
+/// A session: commands, in which `@` stands for a directory on bpffs, `%` for a name that no other map has.
 const SESSIONS: &[&[&str]] = &[
     &[
         "map create @/a type hash key 8 value 4 entries 4 name mnt_ns_set",
@@ -147,70 +150,92 @@ const SESSIONS: &[&[&str]] = &[
         "map pin pinned @/a @/a",
         "map lookup pinned @/a key 1 2 3 4 5 6 7 8",
         "-j map lookup pinned @/a key 1 2 3 4 5 6 7 8",
+        "map pop",
+        "map push",
+        "map create @/n type hash key 8 value 4 entries 4 flags",
+        "map create @/n type hash key 8 value 4 entries 4294967295 name n",
+        "map create @/n type hash key 8 value 4 entries 4 name n flags 0xffffffff",
+        "map create @/n key 8 value 4 entries 4 name n",
+        "map dump name sixteen_letters_",
+        "map dump id -1",
+        "-Q map show",
+        "map --frob",
         "batch",
+        "batch x y",
+        "batch file",
+        "batch file @/none x",
         "batch file @/none",
     ],
+    // The same as JSON: errors in both layouts; usage texts, for which bpftool prints `null`; help, which says nothing.
+    &[
+        "map create @/a type hash key 8 value 4 entries 4 name a",
+        "-j map dump pinned @/none",
+        "-p map dump pinned @/none",
+        "-j map show x y z",
+        "-p map update pinned @/a key 1 value 1",
+        "-p map delete pinned @/a key 1 2 3 4 5 6 7 8",
+        "-j map update pinned @/a key 1 2 3 4 5 6 7 8 value 1 2 3 4 exist",
+        "-j map create @/n type hsh key 8 value 4 entries 4 name n",
+        "-p map create @/n type hash key 8 value 4 entries 0 name n",
+        "-j -Q map show",
+        "-p --frob",
+        "-j batch file @/none",
+        "-p batch",
+        "-j map frob",
+        "-p map frob",
+        "-j frob",
+        "-j map dump",
+        "-p map lookup",
+        "-j help",
+        "-j map help",
+        "-p map help",
+        "map help",
+        "help",
+    ],
+    // Other types of maps.
+    &[
+        "map create @/lru type lru_hash key 4 value 4 entries 2 name lru",
+        "map update pinned @/lru key 1 0 0 0 value 1 2 3 4",
+        "-p map dump pinned @/lru",
+        "map create @/cpus type lru_percpu_hash key 4 value 20 entries 2 name cpus",
+        "map update pinned @/cpus key 1 0 0 0 value 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20",
+        "map dump pinned @/cpus",
+        "-j map lookup pinned @/cpus key 1 0 0 0",
+        "map create @/stack type stack key 0 value 2 entries 3 name stack",
+        "map push pinned @/stack value 1 2",
+        "map push pinned @/stack value 3 4",
+        "-p map peek pinned @/stack",
+        "map pop pinned @/stack",
+        "map pop pinned @/stack",
+        "map pop pinned @/stack",
+        "-j map pop pinned @/stack",
+        "map peek pinned @/stack",
+        "map create @/trie type lpm_trie key 8 value 4 entries 3 name trie flags 1",
+        "map update pinned @/trie key 16 0 0 0 10 1 0 0 value 1 0 0 0",
+        "map lookup pinned @/trie key 32 0 0 0 10 1 2 3",
+        "map dump pinned @/trie",
+        "map create @/per type percpu_cgroup_storage key 8 value 4 entries 0 name per",
+        "map update pinned @/per key 1 0 0 0 0 0 0 0 value 1 2 3 4",
+        "map lookup pinned @/per key 1 0 0 0 0 0 0 0",
+        "map dump pinned @/per",
+        "map create @/groups type cgroup_array key 4 value 4 entries 2 name groups",
+        "map dump pinned @/groups",
+        "map create @/traces type stack_trace key 4 value 8 entries 2 name traces",
+        "-j map dump pinned @/traces",
+    ],
+    // Maps of one name.
+    &[
+        "map create @/one type hash key 4 value 4 entries 2 name %",
+        "map create @/two type array key 4 value 2 entries 1 name %",
+        "map show name %",
+        "-j map show name %",
+        "-p map dump name %",
+        "map dump name %",
+        "map lookup name % key 0 0 0 0",
+        "-j map update name % key 0 0 0 0 value 1 0",
+        "-jf map show pinned @/one",
+    ],
 ];
-
-fn run(mut program: Command, words: &str, directory: &Path) -> Ran {
-    let words = words.split(' ').map(|word| word.replace('@', arg(directory)));
-    Ran::from(program.args(words).stdin(Stdio::null()).output().unwrap())
-}
-
-/// Ids differ from map to map.
-fn without_ids(text: &str, directory: &Path) -> String {
-    let mut out = String::new();
-    let text = text.replace(arg(directory), "@");
-    for line in text.split_inclusive('\n') {
-        let (head, tail) = line.split_once(": ").unwrap_or(("", line));
-        let is_id = !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_digit());
-        let mut line = if is_id { format!("N: {tail}") } else { line.to_owned() };
-        for key in ["\"id\":", "btf_id ", "\"btf_id\":"] {
-            if let Some(at) = line.find(key) {
-                let start = at + key.len();
-                let start = start + usize::from(line[start..].starts_with(' '));
-                let digits = line[start..].bytes().take_while(u8::is_ascii_digit).count();
-                line.replace_range(start..start + digits, "N");
-            }
-        }
-        out.push_str(&line);
-    }
-    out
-}
-
-/// The same command line to both; a difference names it.
-fn compare(sandbox: &Sandbox, words: &str, theirs: &Path, ours: &Path) {
-    let real = run(Command::new("bpftool"), words, theirs);
-    let link = sandbox.plain("bpftool");
-    if !link.exists() {
-        symlink(env!("CARGO_BIN_EXE_nsmap"), &link).unwrap();
-    }
-    let mine = run(Command::new(link), words, ours);
-    if real.out.starts_with("{\"error\"") {
-        // Errors have their own stream with us.
-        assert_eq!(mine.out, "", "{words}");
-        let start = real.out.trim_end().trim_end_matches(['"', '}']);
-        return assert!(mine.err.starts_with(start), "{words}: {mine:?} {real:?}");
-    }
-    assert_eq!(without_ids(&mine.out, ours), without_ids(&real.out, theirs), "{words}");
-    assert_eq!(mine.code == 0, real.code == 0, "{words}: {mine:?} {real:?}");
-    let error = |ran: &Ran, directory| without_ids(&ran.err, directory).lines().next().map(str::to_owned);
-    if real.code == 0 || real.err.starts_with("Usage") {
-        assert_eq!(mine.err.is_empty(), real.err.is_empty(), "{words}: {mine:?}");
-    } else {
-        // Ours may add a hint in brackets.
-        let (real, mine) = (error(&real, theirs).unwrap_or_default(), error(&mine, ours).unwrap_or_default());
-        assert!(mine.starts_with(&real), "{words}:\n{mine}\n{real}");
-    }
-}
-
-fn has_bpftool() -> bool {
-    let found = Command::new("bpftool").arg("version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        skip(&Lacking::Peer("bpftool"));
-    }
-    found
-}
 
 #[test]
 fn sessions_print_what_bpftool_prints() {
@@ -228,28 +253,19 @@ fn sessions_print_what_bpftool_prints() {
     }
 }
 
-#[test]
-fn a_map_with_types_is_dumped_as_bpftool_dumps_it() {
-    let Some(sandbox) = Sandbox::new() else { return };
-    if !has_bpftool() {
-        return;
-    }
-    sandbox.run(["create"]).ok();
-    sandbox.run(["add-mntns", "4026532901", "4026532902"]).ok();
-    let directory = sandbox.pin("");
-    let directory = Path::new(arg(&directory).trim_end_matches('/')).to_owned();
-    for words in [
-        "map dump pinned @/mnt_ns_set",
-        "-j map dump pinned @/mnt_ns_set",
-        "-p map dump pinned @/mnt_ns_set",
-        "map lookup pinned @/mnt_ns_set key hex 25 04 00 f0 00 00 00 00",
-        "-j map lookup pinned @/mnt_ns_set key hex 25 04 00 f0 00 00 00 00",
-        "map show pinned @/mnt_ns_set",
-        "-j map show pinned @/mnt_ns_set",
-    ] {
-        compare(&sandbox, words, &directory, &directory);
-    }
-}
+/// Batches on standard input, after each of which the map has the same entry again.
+const BATCHES: &[&str] = &[
+    "",
+    "# only words\n",
+    "\n \t \n\n",
+    "# a comment\nmap update pinned @/b key 1 0 0 0 \\\n value 9 0 0 0\n\nmap dump pinned @/b # all\n",
+    "map lookup pinned '@/b' key hex 1 0 0 0",
+    "map lookup pinned @/b key 0x1 00 0 0",
+    "map upd\\\nate pinned @/b key 2 0 0 0 value 2 2 2 2\nmap delete pinned @/b key 2 0 0 0\n",
+    "   map \t show   pinned \"@/b\"   # words\r\n",
+    "map show pinned @/b #\\\nmap show pinned @/b\n",
+    "map dump pinned @/b\nmap dump pinned @/b\nmap getnext pinned @/b\n",
+];
 
 #[test]
 fn batches_print_what_bpftool_prints() {
@@ -257,33 +273,44 @@ fn batches_print_what_bpftool_prints() {
     if !has_bpftool() {
         return;
     }
-    sandbox
-        .run([
-            "map",
-            "create",
-            arg(&sandbox.pin("b")),
-            "type",
-            "hash",
-            "key",
-            "4",
-            "value",
-            "4",
-            "entries",
-            "9",
-            "name",
-            "b",
-        ])
-        .ok();
-    let file = sandbox.plain("batch");
+    let (theirs, ours) = (sandbox.pin("theirs"), sandbox.pin("ours"));
+    fs::create_dir(&theirs).unwrap();
+    fs::create_dir(&ours).unwrap();
+    compare(&sandbox, "map create @/b type hash key 4 value 4 entries 9 name b", &theirs, &ours);
+    for batch in BATCHES {
+        compare(&sandbox, "map update pinned @/b key 1 0 0 0 value 1 1 1 1", &theirs, &ours);
+        for words in ["batch file -", "-j batch file -", "-p batch file -"] {
+            compare_reading(&sandbox, words, batch, &theirs, &ours);
+        }
+    }
+    for (name, directory) in [("t", &theirs), ("o", &ours)] {
+        let text = format!("map show pinned {}/b\n", arg(directory));
+        fs::write(sandbox.plain(name), text).unwrap();
+    }
+    // From a file it is the same.
+    let answer = |program: &Path, file: &str| {
+        let mut command = Command::new(program);
+        Ran::from(command.args(["batch", "file"]).arg(sandbox.plain(file)).output().unwrap()).ok()
+    };
+    let lines = |text: String| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(answer(&link(&sandbox), "o")), lines(answer("bpftool".as_ref(), "t")));
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_to_its_end_is_refused_before_anything_is_done() {
+    let Some(sandbox) = Sandbox::new() else { return };
     let pin = sandbox.pin("b");
-    let lines = format!(
-        "# a comment\nmap update pinned {0} key 1 0 0 0 \\\n value 1 0 0 0\n\nmap dump pinned {0} # all\nmap lookup pinned '{0}' key hex 1 0 0 0\n",
-        arg(&pin)
-    );
-    fs::write(&file, lines).unwrap();
-    let directory = file.parent().unwrap();
-    for words in ["batch file @/batch", "-j batch file @/batch", "-p batch file @/batch"] {
-        compare(&sandbox, words, directory, directory);
+    let create = format!("map create {} type hash key 4 value 4 entries 9 name b\n", arg(&pin));
+    let file = sandbox.plain("batch");
+    for (last, why) in [
+        ("map show pinned \"x\n", "line 2: a quote is not closed"),
+        ("map show \\\n", "line 2: missing continuation line"),
+    ] {
+        fs::write(&file, format!("{create}{last}")).unwrap();
+        let ran = sandbox.run(["batch", "file", arg(&file)]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.starts_with(&format!("Error: {why}")), "{ran:?}");
+        assert!(!pin.exists());
     }
 }
 
@@ -349,6 +376,10 @@ fn where_bpftool_is_wrong_ours_is_right() {
     let ran =
         Ran::from(sandbox.nsmap().args(["map", "dump", "pinned", arg(&sandbox.pin(""))]).output().unwrap());
     error(ran, 6, &["this is a directory"]);
+    // What the kernel takes out of a map with keys is the entry with the key that it is given.
+    error(map("pop pinned @"), 6, &["this map has keys"]);
+    assert_eq!(map("dump pinned @").ok().lines().last(), Some("Found 2 elements"));
+    error(map("pop pinned @ extra"), 2, &["what is 'extra'?"]);
     // Why the kernel says `Invalid argument`.
     error(map("create @2 type hash key 8 value 4 entries 0 name x"), 1, &["entries is 0"]);
     error(map("create @2 type hash key 8 value 4 entries 1 name a-b"), 2, &["other characters"]);
@@ -356,10 +387,61 @@ fn where_bpftool_is_wrong_ours_is_right() {
 }
 
 #[test]
+fn a_map_without_pins_has_an_empty_list_of_them_where_others_have_some() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    if !has_bpftool() {
+        return;
+    }
+    let config = MapConfig {
+        name: "unpinned".into(),
+        map_type: map_type::HASH,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        ..MapConfig::default()
+    };
+    let map = Map::create(&config).unwrap();
+    let (id, directory) = (map.info().id, sandbox.pin(""));
+    for words in ["-jf", "-pf", "-f"] {
+        compare(&sandbox, &format!("{words} map show id {id}"), &directory, &directory);
+    }
+    sandbox.run(["create"]).ok();
+    for words in ["-jf", "-pf", "-f"] {
+        compare(&sandbox, &format!("{words} map show id {id}"), &directory, &directory);
+    }
+    let shown = sandbox.run(["map", "show", "id", &id.to_string(), "-jf"]).json();
+    assert_eq!(shown["pinned"], serde_json::json!([]));
+}
+
+/// The kernel's answer depends on a value that the command has not.
+#[test]
+fn a_bloom_filter_is_not_looked_into() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let config = MapConfig {
+        name: "bloom".into(),
+        map_type: map_type::BLOOM_FILTER,
+        value_size: 4,
+        max_entries: 7,
+        ..MapConfig::default()
+    };
+    let Ok(map) = Map::create(&config) else {
+        return skip(&Lacking::Kernel("Bloom filters (5.16)"));
+    };
+    let id = map.info().id.to_string();
+    sandbox.run(["map", "push", "id", &id, "value", "0", "0", "0", "0"]).ok();
+    for command in ["peek", "lookup"] {
+        let ran = sandbox.run(["map", command, "id", &id]);
+        assert_eq!((ran.code, ran.out.as_str()), (6, ""), "{ran:?}");
+        assert!(ran.err.starts_with("Error: lookup failed: a Bloom filter"), "{ran:?}");
+    }
+}
+
+#[test]
 fn every_refusal_of_the_grammar_has_a_line_and_the_usage_code() {
     let Some(sandbox) = Sandbox::new() else { return };
     for (words, part) in [
         (&["map", "event_pipe", "id", "1"][..], "is not done here"),
+        (&["map", "create", "/x", "type", "hash", "name", "x", "dev", "lo"], "devices are not done here"),
         (&["map", "frob"], "Usage: bpftool map"),
         (&["map", "update"], "Usage: bpftool map"),
         (&["map", "-Q"], "unrecognized option '-Q'"),
@@ -381,37 +463,52 @@ fn the_tutorials_own_shell_text_runs_with_links_in_the_place_of_its_programs() {
     for name in ["bpftool", "cgroupid"] {
         symlink(env!("CARGO_BIN_EXE_nsmap"), sandbox.plain(name)).unwrap();
     }
-    // The lines of BCC's special_filtering.md, but for the place of bpffs and of the cgroup.
+    if let Err(errno) =
+        nix::mount::mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>)
+    {
+        return skip(&Lacking::Privilege(format!("mount on /sys/fs/bpf: {errno}")));
+    }
+    // The lines of BCC's special_filtering.md, but for the place of the cgroup; its example of an id is another member.
     let script = r#"
 set -eu
-FILE=$BPF/cgroup_set
-bpftool map create $BPF/mnt_ns_set type hash key 8 value 4 entries 128 \
-        name mnt_ns_set flags 0
-NS_ID_HEX="$(printf '%016x' $(stat -Lc '%i' /proc/self/ns/mnt) | sed 's/.\{2\}/&\n/g' | tac | xargs)"
-bpftool map update pinned $BPF/mnt_ns_set key hex $NS_ID_HEX value hex 00 00 00 00 any
-bpftool map create $FILE type hash key 8 value 8 entries 128 \
+bpftool map create /sys/fs/bpf/test01 type hash key 8 value 8 entries 128 \
         name cgroupset flags 0
-CGROUPID=$(cgroupid hex $CGROUP)
-bpftool map update pinned $FILE key hex $CGROUPID value hex 00 00 00 00 00 00 00 00 any
+FILE=/sys/fs/bpf/test01
+CGROUPID_HEX="77 16 00 00 01 00 00 00"
+bpftool map update pinned $FILE key hex $CGROUPID_HEX value hex 00 00 00 00 00 00 00 00 any
+CGROUPID_HEX="$(cgroupid hex $CGROUP)"
+bpftool map update pinned $FILE key hex $CGROUPID_HEX value hex 00 00 00 00 00 00 00 00 any
+bpftool map create /sys/fs/bpf/mnt_ns_set type hash key 8 value 4 entries 128 \
+        name mnt_ns_set flags 0
+FILE=/sys/fs/bpf/mnt_ns_set
+if [ $(printf '\1' | od -dAn) -eq 1 ]; then
+ HOST_ENDIAN_CMD=tac
+else
+  HOST_ENDIAN_CMD=cat
+fi
+
+NS_ID_HEX="$(printf '%016x' $(stat -Lc '%i' /proc/self/ns/mnt) | sed 's/.\{2\}/&\n/g' | $HOST_ENDIAN_CMD)"
+bpftool map update pinned $FILE key hex $NS_ID_HEX value hex 00 00 00 00 any
 bpftool map dump pinned $FILE
 "#;
-    if cfg!(target_endian = "big") {
-        return skip(&Lacking::Peer("a little-endian host, which the tutorial's shell text is for"));
-    }
     let path = format!("{}:{}", arg(&sandbox.plain("")), std::env::var("PATH").unwrap());
     let output = Command::new("bash")
         .args(["-c", script])
         .env("PATH", path)
-        .env("BPF", sandbox.pin(""))
         .env("CGROUP", &cgroup.path)
         .output()
         .unwrap();
     let out = Ran::from(output).ok();
     assert!(out.starts_with("key: ") && out.ends_with("Found 1 element\n"), "{out}");
-    let list = sandbox.run(["--json", "list"]).json();
+    let members = |set: &str| sandbox.run(["--json", "list", set]).json()["sets"][0]["members"].clone();
     let own = sandbox.run(["mntnsid", "number"]).ok();
-    assert_eq!(list["sets"][0]["members"][0]["id"].to_string(), own.trim());
-    assert_eq!(list["sets"][1]["members"][0]["path"], arg(&cgroup.path));
+    assert_eq!(members("/sys/fs/bpf/mnt_ns_set")[0]["id"].to_string(), own.trim());
+    let cgroups = members("/sys/fs/bpf/test01");
+    let example = u64::from_ne_bytes([0x77, 0x16, 0, 0, 1, 0, 0, 0]);
+    let of = |key: &str, value: serde_json::Value| {
+        cgroups.as_array().unwrap().iter().filter(|member| member[key] == value).count()
+    };
+    assert_eq!((of("path", arg(&cgroup.path).into()), of("id", example.into())), (1, 1), "{cgroups}");
 }
 
 #[test]

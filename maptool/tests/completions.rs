@@ -119,5 +119,79 @@ fn every_shell_asks_for_sets_containers_and_pods() {
     assert!(script.starts_with("#compdef nsmap\n"));
     assert_eq!(script.matches(":_nsmap_containers'").count(), 1);
     assert_eq!(script.matches(":_nsmap_pods'").count(), 1);
-    assert!(script.matches(":_nsmap_sets'").count() > 7);
+    let is_set = |line: &&str| {
+        ["--map=[", "'::path -- The set ", "':from -- ", "':to -- "].iter().any(|part| line.contains(part))
+    };
+    let lines: Vec<&str> = script.lines().filter(is_set).collect();
+    assert!(lines.len() > 30 && lines.iter().all(|line| line.contains(":_nsmap_sets'")), "{lines:#?}");
+}
+
+#[test]
+fn the_scripts_are_such_in_their_shells() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    for shell in ["bash", "zsh", "fish"] {
+        let file = sandbox.plain(shell);
+        fs::write(&file, sandbox.run(["generate", "completions", shell]).ok()).unwrap();
+        match Command::new(shell).arg("-n").arg(&file).output() {
+            Ok(output) => assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {output:?}"),
+            Err(_) => skip(&Lacking::Peer(shell)),
+        }
+    }
+}
+
+#[test]
+fn an_option_and_its_path_in_one_word_and_the_set_behind_a_number_are_completed() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    sandbox.run(["create"]).ok();
+    let set = sandbox.pin("mnt_ns_set");
+    for words in [
+        ["export", "--map", "=", ""].as_slice(),
+        &["export", "--map", "="],
+        &["resize", "7", ""],
+        &["resize", "--map", ""],
+    ] {
+        let Some(offered) = offered(&sandbox, words) else { return };
+        assert_eq!(offered, [arg(&set)], "{words:?}");
+    }
+    assert!(!offered(&sandbox, &["resize", ""]).unwrap().contains(&arg(&set).to_owned()));
+}
+
+#[test]
+fn fish_offers_what_there_is_now() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    sandbox.run(["create"]).ok();
+    let set = sandbox.pin("mnt_ns_set");
+    let script = sandbox.plain("nsmap.fish");
+    fs::write(&script, sandbox.run(["generate", "completions", "fish"]).ok()).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nsmap"), sandbox.plain("nsmap")).unwrap();
+    let path = format!("{}:{}", arg(&sandbox.plain("")), std::env::var("PATH").unwrap());
+    let offered = |line: &str| {
+        let mut fish = Command::new("fish");
+        fish.args(["-N", "-c", "source $argv[1]; complete -C $argv[2]", arg(&script), line]);
+        fish.env("PATH", &path).env("HOME", sandbox.plain("")).env("NSMAP_MNTNS_SET", &set);
+        Some(String::from_utf8(fish.stdin(Stdio::null()).output().ok()?.stdout).unwrap())
+    };
+    for line in ["nsmap list ", "nsmap --json gc ", "nsmap add-mntns --map ", "nsmap resize 7 "] {
+        let Some(offered) = offered(line) else { return skip(&Lacking::Peer("fish")) };
+        assert!(offered.lines().any(|word| word == arg(&set)), "{line}: {offered}");
+    }
+    assert!(!offered("nsmap resize ").unwrap().contains(arg(&set)));
+    assert!(offered("nsmap add-c").unwrap().starts_with("add-cgroup\t"));
+}
+
+#[test]
+fn man_pages_of_all_commands_are_set_without_a_warning() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let directory = sandbox.plain("man");
+    fs::create_dir(&directory).unwrap();
+    sandbox.run(["generate", "man", "--out", arg(&directory)]).ok();
+    let pages: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(pages.len() > 30 && pages.contains(&directory.join("nsmap-follow.1")), "{pages:?}");
+    for page in &pages {
+        let Ok(output) = Command::new("groff").args(["-ww", "-man", "-Tutf8"]).arg(page).output() else {
+            return skip(&Lacking::Peer("groff"));
+        };
+        assert!(output.status.success() && output.stderr.is_empty(), "{page:?}: {output:?}");
+        assert!(fs::read_to_string(page).unwrap().contains(".SH \"EXAMPLES\"\n.nf\nnsmap "), "{page:?}");
+    }
 }

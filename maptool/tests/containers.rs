@@ -47,6 +47,8 @@ fn added_by_name_and_named(runtime: &'static str) {
     // Both sets exist: the precise pair.
     run(&["add-container", "plain"]).ok();
     run(&["add-pod", "shop/web-0/nginx"]).ok();
+    // As it is shown, as well.
+    assert_eq!(run(&["add-container", "shop/web-0/nginx"]).ok().matches("already there").count(), 2);
     let cgroups = Set::open_kind(&sandbox.pin("cgroup_set"), Kind::Cgroup, Access::ReadOnly).unwrap();
     let id = of("plain")["cgroup"].as_u64().unwrap();
     assert_eq!(cgroups.get(id).unwrap(), Some(Member::Cgroup(CgroupMember::new(id, true))));
@@ -155,6 +157,10 @@ fn dockers_names_come_from_its_own_files() {
     host.run(&["create", "--kind", "cgroup"]).ok();
     let shown = host.run(&["containers"]).ok();
     assert!(shown.contains("docker     3f3f3f3f3f3f") && shown.contains(" web\n"), "{shown}");
+    // As `list` shows it.
+    host.run(&["add-container", "docker:web"]).ok();
+    assert!(host.run(&["list"]).ok().contains("[docker:web]"));
+    host.run(&["clear"]).ok();
     assert!(!shown.contains("old"), "{shown}");
     for word in ["web", "3f3f3f", "docker://3f3f"] {
         host.run(&["add-container", word]).ok();

@@ -378,6 +378,9 @@ fn once_makes_a_set_equal_and_ends() {
     assert_eq!(ran.code, 8, "{ran:?}");
     assert!(ran.out.contains(" failed cgroup ") && ran.err.contains("1 changes failed"), "{ran:?}");
     sandbox.run(["follow", "frob:x"]).refused(2, &["`frob:x` is no selector"]);
+    sandbox
+        .run(["follow", "engine:dokcer"])
+        .refused(2, &["no engine is called `dokcer`", "docker, containerd"]);
     sandbox.run(["follow", "x", "--for", "soon"]).refused(2, &["10m"]);
     sandbox.run(["follow", "--map", "/no/such", "x"]).refused(3, &["nsmap create"]);
 }

@@ -12,12 +12,12 @@ use loader::spec::ObjectSpec;
 use loader::{Error, Result};
 use tracers::cli::{self, Common};
 use tracers::event::{Header, Wire, take};
-use tracers::field::{Field, Value};
+use tracers::field::{Field, Value, WIDEST_PID};
 use tracers::filter::TaskFilter;
 use tracers::message::Failure;
 use tracers::output::json::Object;
 use tracers::output::table::Align::{Left, Right};
-use tracers::tracer::{Further, Hook, Partial, Tracer, Way};
+use tracers::tracer::{Further, Hook, Partial, Tracer, Way, set_table_size};
 
 #[path = "opensnoop/event.rs"]
 mod event;
@@ -58,7 +58,8 @@ pub(crate) struct Options {
     /// compared outside of the kernel: each open costs as much as one that is shown, but for the row
     #[arg(long, value_name = "PREFIX", help_heading = "Filters")]
     path_prefix: Option<OsString>,
-    /// Run a command, the rest of the line; only it and its descendants, from its first instruction until it ends
+    /// Run a command, the rest of the line; only it and its descendants, from its first instruction until it ends. With
+    /// --json its standard output goes to standard error
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, conflicts_with_all = ["pid", "tid"],
         help_heading = "Filters")]
     exec: Option<Vec<OsString>>,
@@ -67,6 +68,9 @@ pub(crate) struct Options {
     #[arg(short = 'b', long, value_name = "PAGES", value_parser = cli::count, conflicts_with = "buffer_size",
         help_heading = "Run")]
     buffer_pages: Option<u64>,
+    /// How many there may be at a time of the processes of --exec, and of calls under way with hook tracepoint
+    #[arg(long, value_name = "N", value_parser = cli::table_size, default_value = "4096", help_heading = "Run")]
+    table_size: u32,
 }
 
 /// Longest name of a thread, bytes.
@@ -225,6 +229,9 @@ impl Tracer for Opensnoop {
         spec.set_global("resolve_paths", options.full_path)?;
         spec.set_global("filter_failed", options.failed)?;
         spec.set_global("filter_tree", options.exec.is_some())?;
+        for map in ["tree", "calls"] {
+            set_table_size(spec, map, options.table_size)?;
+        }
         if !options.flags.is_empty() {
             let (count, rules) = flags::rules(&options.flags);
             spec.set_global("filter_flag_count", count)?;
@@ -302,9 +309,11 @@ static FIELDS: &[F] = &[
     F::uid(),
     F::gid(),
     F::new("pid", "process id", |event| Value::Unsigned(event.record.header.pid.into()))
-        .column("PID", 6, Left, |tool| tool.options.tid.is_none()),
+        .column("PID", 6, Left, |tool| tool.options.tid.is_none())
+        .widening(WIDEST_PID),
     F::new("tid", "thread id", |event| Value::Unsigned(event.record.header.tid.into()))
-        .column("TID", 6, Left, |tool| tool.options.tid.is_some()),
+        .column("TID", 6, Left, |tool| tool.options.tid.is_some())
+        .widening(WIDEST_PID),
     F::new("ppid", "process id of the parent", |event| Value::Unsigned(event.record.header.ppid.into())),
     F::comm("COMM", "name of the thread"),
     F::cpu(|_| false),

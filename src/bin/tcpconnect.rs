@@ -12,7 +12,7 @@ use tracers::cli;
 use tracers::field::Field;
 use tracers::output::json::Object;
 use tracers::tcp::{self, Ends, Ports, Tcp, Tool, kind};
-use tracers::tracer::{Hook, Summary, Way, check_record};
+use tracers::tracer::{Hook, Summary, Way, check_record, set_table_size};
 
 #[path = "tcpconnect/counts.rs"]
 mod counts;
@@ -56,7 +56,7 @@ pub(crate) struct Tcpconnect {
     #[arg(long, help_heading = "Run")]
     immediate: bool,
     /// How many connects without an outcome, and with --count different rows, there may be at a time
-    #[arg(long, value_name = "N", value_parser = tcp::table_size, default_value = "16384", help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = cli::table_size, default_value = "16384", help_heading = "Run")]
     table_size: u32,
 }
 
@@ -144,14 +144,14 @@ network namespace, else of anybody; only answers of tasks that the filters want 
         spec.set_global("only_failures", self.fails)?;
         spec.set_global("count_only", self.count)?;
         spec.set_global("count_local_port", self.lport)?;
-        tcp::set_table_size(spec, "owners", self.table_size)?;
+        set_table_size(spec, "owners", self.table_size)?;
         if self.dns {
             check_record::<tcp::AnswerRecord>(spec, "dns_answer")?;
-            tcp::set_table_size(spec, "answers", tcp::ANSWER_SLOTS)?;
+            set_table_size(spec, "answers", tcp::ANSWER_SLOTS)?;
         }
         if self.count {
             counts::check_key(spec)?;
-            tcp::set_table_size(spec, counts::MAP, self.table_size)?;
+            set_table_size(spec, counts::MAP, self.table_size)?;
         }
         Ok(())
     }

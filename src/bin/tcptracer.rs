@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use loader::Result;
 use loader::spec::ObjectSpec;
+use tracers::cli;
 use tracers::field::{Field, Value};
 use tracers::output::table::Align::Left;
 use tracers::tcp::{self, Ends, Seen, Tcp, Tool, kind};
-use tracers::tracer::Hook;
+use tracers::tracer::{Hook, set_table_size};
 
 fn main() -> ExitCode {
     tracers::tracer::main::<Tcp<Tcptracer>>()
@@ -21,7 +22,7 @@ struct Tcptracer {
     #[command(flatten)]
     ends: Ends,
     /// How many connections are kept at a time; more are counted as lost, and closed like ones that are older than the tool
-    #[arg(long, value_name = "N", value_parser = tcp::table_size, default_value = "32768", help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = cli::table_size, default_value = "32768", help_heading = "Run")]
     table_size: u32,
 }
 
@@ -54,7 +55,7 @@ one that is older than tcptracer, to the task that closes it.
     }
 
     fn configure(&self, spec: &mut ObjectSpec) -> Result<()> {
-        tcp::set_table_size(spec, "owners", self.table_size)
+        set_table_size(spec, "owners", self.table_size)
     }
 
     fn fields() -> &'static [Field<Tcp<Self>>] {

@@ -33,28 +33,30 @@ impl<'a> Line<'a> {
         Self { out, start, at: 0, target: 0, first: true }
     }
 
-    /// A cell of `width` terminal columns (0: as long as it is, for the last one); `write` appends its text.
-    pub fn cell(&mut self, width: usize, align: Align, write: impl FnOnce(&mut Vec<u8>)) {
-        if !self.first {
-            let blanks = self.target.saturating_sub(self.at).max(1);
-            self.blanks(blanks);
-        }
+    /// A cell of `width` terminal columns (0: as long as it is, for the last one); `write` appends its text. Gives the
+    /// terminal columns that this takes.
+    pub fn cell(&mut self, width: usize, align: Align, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let gap = usize::from(!self.first);
         self.first = false;
         let from = self.out.len();
-        write(self.out);
-        let used = columns(self.out.get(from..).unwrap_or_default());
         let end = self.target.saturating_add(width);
+        // To the left, the place of the text is known before the text is.
+        if align == Align::Left {
+            self.blanks(self.target.saturating_sub(self.at).max(gap));
+        }
+        let text = self.out.len();
+        write(self.out);
+        let used = columns(self.out.get(text..).unwrap_or_default());
         if align == Align::Right {
-            let room = end.saturating_sub(self.at).saturating_sub(used);
-            let total = self.out.len();
-            self.out.resize(total + room, b' ');
+            let room = end.saturating_sub(self.at).saturating_sub(used).max(gap);
+            self.blanks(room);
             if let Some(cell) = self.out.get_mut(from..) {
                 cell.rotate_right(room);
             }
-            self.at += room;
         }
         self.at += used;
         self.target = end.saturating_add(1);
+        used
     }
 
     fn blanks(&mut self, count: usize) {
@@ -99,6 +101,12 @@ mod tests {
     fn a_long_value_takes_blanks_from_later_columns_before_it_moves_them() {
         assert_eq!(line(&[(3, Left, "abcde"), (5, Left, "x"), (0, Left, "end")]), "abcde x   end\n");
         assert_eq!(line(&[(3, Left, "abcde"), (5, Right, "7"), (0, Left, "end")]), "abcde   7 end\n");
+    }
+
+    #[test]
+    fn an_amount_that_is_too_long_takes_blanks_from_the_column_before_it() {
+        assert_eq!(line(&[(5, Left, "ab"), (3, Right, "12345"), (0, Left, "x")]), "ab  12345 x\n");
+        assert_eq!(line(&[(5, Left, "abcde"), (3, Right, "12345"), (0, Left, "x")]), "abcde 12345 x\n");
     }
 
     #[test]

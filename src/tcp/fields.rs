@@ -2,8 +2,11 @@
 
 use super::{AF_INET6, Tcp, Tool, flag, result};
 use crate::event::until_nul;
-use crate::field::{Field, Value};
+use crate::field::{Field, Value, WIDEST_ID, WIDEST_PID};
 use crate::output::table::Align::{Left, Right};
+
+/// Terminal columns of the longest IPv6 address; those with a link are shorter.
+const WIDEST_ADDRESS: usize = 39;
 
 /// The fields of the tcp tools. Columns are the caller's to add where the tools differ.
 impl<O: Tool> Field<Tcp<O>> {
@@ -13,6 +16,7 @@ impl<O: Tool> Field<Tcp<O>> {
             event.tcp.owned(Value::Unsigned(event.tcp.header.pid.into()))
         })
         .column("PID", 6, Left, |_| true)
+        .widening(WIDEST_PID)
     }
 
     /// Thread.
@@ -33,6 +37,7 @@ impl<O: Tool> Field<Tcp<O>> {
             event.tcp.owned(Value::Unsigned(event.tcp.header.uid.into()))
         })
         .column("UID", 6, Left, |tool| tool.common.print_uid)
+        .widening(WIDEST_ID)
     }
 
     /// Group.
@@ -64,12 +69,9 @@ impl<O: Tool> Field<Tcp<O>> {
 
     /// Own address.
     pub const fn local_address(header: &'static str) -> Self {
-        Self::new("local_address", "address of this end", |event| Value::Address(event.tcp.local())).column(
-            header,
-            16,
-            Left,
-            |_| true,
-        )
+        Self::new("local_address", "address of this end", |event| Value::Address(event.tcp.local()))
+            .column(header, 16, Left, |_| true)
+            .widening(WIDEST_ADDRESS)
     }
 
     /// Own port.
@@ -85,6 +87,7 @@ impl<O: Tool> Field<Tcp<O>> {
     pub const fn remote_address(header: &'static str) -> Self {
         Self::new("remote_address", "address of the other end", |event| Value::Address(event.tcp.remote()))
             .column(header, 16, Left, |_| true)
+            .widening(WIDEST_ADDRESS)
     }
 
     /// Port of the other end.
@@ -141,18 +144,17 @@ impl<O: Tool> Field<Tcp<O>> {
     /// How long the connect took.
     pub const fn latency(shown: fn(&Tcp<O>) -> bool) -> Self {
         let help = "from the first packet to this event; in the column milliseconds";
-        Self::new("latency_ns", help, |event| event.tcp.span()).column("LAT(ms)", 9, Right, shown)
+        Self::new("latency_ns", help, |event| event.tcp.span())
+            .column("LAT(ms)", 10, Right, shown)
+            .widening(12)
     }
 
     /// How long the connection lasted.
     pub const fn duration(shown: fn(&Tcp<O>) -> bool) -> Self {
         let help = "how long the connection was established; in the column milliseconds";
-        Self::new("duration_ns", help, |event| event.tcp.at_close(event.tcp.span())).column(
-            "DURATION(ms)",
-            12,
-            Right,
-            shown,
-        )
+        Self::new("duration_ns", help, |event| event.tcp.at_close(event.tcp.span()))
+            .column("DURATION(ms)", 12, Right, shown)
+            .widening(16)
     }
 
     /// Bytes sent.
@@ -161,6 +163,7 @@ impl<O: Tool> Field<Tcp<O>> {
             event.tcp.at_close(Value::Unsigned(event.tcp.sent))
         })
         .column("TX", 10, Right, shown)
+        .widening(16)
     }
 
     /// Bytes received.
@@ -169,6 +172,7 @@ impl<O: Tool> Field<Tcp<O>> {
             event.tcp.at_close(Value::Unsigned(event.tcp.received))
         })
         .column("RX", 10, Right, shown)
+        .widening(16)
     }
 
     /// What broke a connection.

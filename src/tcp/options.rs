@@ -1,9 +1,10 @@
 //! The options about connections, as the tcp tools have them: from text to settings for the kernel's filters.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use loader::spec::ObjectSpec;
-use loader::{Error, Result};
+use loader::{ErrorKind, Result};
+use nsmap::identity::netns;
 
 use crate::cli;
 use crate::output::json::Object;
@@ -17,7 +18,7 @@ pub struct Ends {
     /// Only IPv6
     #[arg(short = '6', long, help_heading = "Filters")]
     pub ipv6: bool,
-    /// Only this network namespace: its inode number, or a path such as /proc/PID/ns/net
+    /// Only this network namespace: its inode number, or a path such as /proc/PID/ns/net or /run/netns/NAME
     #[arg(short = 'N', long, value_name = "NETNS", value_parser = netns, help_heading = "Filters")]
     pub netns: Option<u32>,
 }
@@ -48,15 +49,19 @@ impl Ends {
 }
 
 fn netns(text: &str) -> Result<u32, String> {
-    let inode = if text.starts_with(|c: char| c.is_ascii_digit()) {
-        cli::number(text)?
-    } else {
-        std::fs::metadata(text).map_err(|error| format!("`{text}`: {error}"))?.ino()
-    };
-    match u32::try_from(inode) {
-        Ok(inode @ 1..) => Ok(inode),
-        _ => Err(format!("`{text}` is no network namespace")),
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return match u32::try_from(cli::number(text)?) {
+            Ok(inode @ 1..) => Ok(inode),
+            _ => Err(format!("`{text}` is no inode number of a namespace")),
+        };
     }
+    netns::of_file(Path::new(text)).map_err(|error| match error.kind() {
+        // As ip-netns(8) names it.
+        ErrorKind::NotFound if !text.is_empty() && !text.contains('/') => {
+            format!("{error} (those of `ip netns` are /run/netns/NAME)")
+        }
+        _ => error.to_string(),
+    })
 }
 
 /// Ports that the user chose: `80`, or `80,443`.
@@ -95,21 +100,6 @@ impl Ports {
     }
 }
 
-/// A number of connections that the kernel keeps at a time.
-pub fn table_size(text: &str) -> Result<u32, String> {
-    match cli::count(text)?.try_into() {
-        Ok(size @ 1..=0x40_0000) => Ok(size),
-        _ => Err(format!("`{text}` is too large: 4194304 is the most")),
-    }
-}
-
-/// Sets how many entries a map of the object has.
-pub fn set_table_size(spec: &mut ObjectSpec, map: &str, entries: u32) -> Result<()> {
-    let map = spec.map_mut(map).ok_or_else(|| Error::invalid(format!("the object has no map `{map}`")))?;
-    map.max_entries = entries;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +117,15 @@ mod tests {
         assert_eq!(netns("4026531840"), Ok(4_026_531_840));
         assert!(netns("0").is_err() && netns("12x").is_err() && netns("4294967296").is_err());
         assert!(netns("/proc/self/ns/net").is_ok());
-        assert!(netns("/nothing/here").unwrap_err().starts_with("`/nothing/here`: "));
+        for (bad, word) in [
+            ("", "not found"),
+            ("/nothing/here", "`/nothing/here`: not found"),
+            ("blue", "/run/netns/NAME"),
+            ("/proc/self/ns/mnt", "`mnt`"),
+            ("/proc/self/stat", "proc"),
+            ("/", "expected a network namespace"),
+        ] {
+            assert!(netns(bad).unwrap_err().contains(word), "{bad}: {:?}", netns(bad));
+        }
     }
 }

@@ -13,6 +13,7 @@
 pub(crate) mod assembly;
 pub(crate) mod bpftool;
 pub(crate) mod cgroup;
+pub(crate) mod container;
 pub(crate) mod elf;
 pub(crate) mod namespace;
 pub(crate) mod nsmap;

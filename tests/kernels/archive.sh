@@ -28,6 +28,7 @@ cargo_tests() {
     mapfile -t variables <<< "$environment"
     env "${variables[@]}" CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=debuginfo \
         cargo build --workspace --bins --tests --example bpfobj --locked --target "$(triple_of "$1")" \
+        --config 'profile.dev.package.loader.opt-level=3' \
         --target-dir "${CARGO_TARGET_DIR:-$ROOT/target}/kernels" --message-format=json-render-diagnostics
 }
 

@@ -5,15 +5,18 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::gettid;
 
 use crate::common::cgroup::Cgroup;
+use crate::common::container::Container;
+use crate::common::emulated;
 use crate::common::namespace::MountNamespace;
 use crate::common::program::{find, in_cgroup};
-use crate::common::run::run_ok;
+use crate::common::run::{run_ok, wait_bounded};
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::or_skip;
 use crate::common::tracer::Finished;
@@ -71,6 +74,48 @@ fn a_cgroup_in_the_set_is_shown_and_no_other() {
         let _ = in_cgroup(&cgroup, &sh).args(["-c", &read("last")]).status();
         tracer.wait_word("last");
         assert_eq!(shown(&tracer.stop(), &sandbox), ["inside", "last"], "{hook}");
+    }
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    const OPENS: usize = 17;
+    let sandbox = or_skip!(Sandbox::new());
+    let container = or_skip!(Container::new());
+    let sets = ["mntns", "cgroup"].map(|kind| sandbox.create_set(kind));
+    let file = sandbox.path("inside").display().to_string();
+    let mut part = Command::new(find("sh"));
+    part.args(["-c", &format!("for i in $(seq {OPENS}); do true < {file}; done 2>/dev/null; true")]);
+    for hook in hooks(&sandbox) {
+        let [mntns, cgroup] = sets.each_ref().map(|set| set.to_str().unwrap());
+        let args = ["--hook", hook, "--mntnsmap", mntns, "--cgroupmap", cgroup, "--json"].map(OsString::from);
+        let tracer = opensnoop(&sandbox, args.iter().chain(&own(&sandbox)));
+        let done = AtomicBool::new(false);
+        let pids = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    touch(&sandbox, "host");
+                }
+            });
+            let pids = container.come_and_go(&sandbox, |_| {
+                let (mut inside, mut half) = (container.spawn(&part), container.spawn_in_cgroup(&part));
+                container.namespace.run(|| touch(&sandbox, "half"));
+                for child in [&mut inside, &mut half] {
+                    assert!(wait_bounded(child).is_some_and(|status| status.success()));
+                }
+                inside.id()
+            });
+            done.store(true, Ordering::Relaxed);
+            pids
+        });
+        let finished = tracer.stop();
+        assert!(finished.records().last().unwrap()["lost"] == 0 || emulated(), "{hook}");
+        let events = finished.events();
+        let of = |pid: &u32| events.iter().filter(|event| event["pid"] == *pid).count();
+        assert_eq!(pids.iter().map(of).collect::<Vec<_>>(), vec![OPENS; pids.len()], "{hook}");
+        assert_eq!(events.len(), OPENS * pids.len(), "{hook}: {events:#?}");
+        let ids = (container.namespace.inode, container.cgroup.id());
+        assert!(events.iter().all(|event| event["mntns"] == ids.0 && event["cgroup_id"] == ids.1), "{hook}");
     }
 }
 
@@ -232,6 +277,15 @@ fn a_command_is_traced_from_its_first_instruction_with_its_descendants_and_nothi
         let finished = tracer.finish();
         assert_eq!(shown(&finished, &sandbox), ["one", "two", "three"], "{hook}");
     }
+    // Standard output is for JSON only.
+    let script = format!("grep SigBlk: /proc/self/status | tr -d '\t'; true < {one}");
+    let tracer = opensnoop(&sandbox, ["-x", "--json", "--exec", "sh", "-c", &script]);
+    let finished = tracer.finish();
+    assert_eq!(finished.events().last().unwrap()["name"], one.as_str());
+    // It may be interrupted, and learns of its children, as anywhere else.
+    let blocked = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let blocked = blocked.lines().find(|line| line.starts_with("SigBlk:")).unwrap();
+    assert_eq!(finished.stderr.first(), Some(&blocked.replace('\t', "")));
     let missing = crate::run(&mut sandbox.command("opensnoop", ["--exec", "/nope/nope"]));
     assert!(missing.refused(1, "opensnoop").contains("/nope/nope"));
     let with_pid = crate::run(&mut sandbox.command("opensnoop", ["-p", "1", "--exec", "true"]));

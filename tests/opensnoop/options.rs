@@ -7,7 +7,7 @@ use crate::common::run::run;
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::or_skip;
 use crate::common::tag;
-use crate::{opensnoop, own};
+use crate::{drain, opensnoop, own};
 
 /// Options that add or change columns.
 const COLUMNS: [&[&str]; 7] = [&["-T"], &["--time"], &["-U"], &["-e"], &["-F"], &["--containers"], &["-t"]];
@@ -88,6 +88,16 @@ fn a_duration_ends_on_a_quiet_and_on_a_busy_system_with_success() {
         let _ = File::open(sandbox.path("busy"));
     }
     assert!(!tracer.finish().rows().is_empty());
+}
+
+#[test]
+fn what_the_tool_itself_opens_is_not_among_the_rows() {
+    let sandbox = or_skip!(Sandbox::new());
+    let tracer = opensnoop(&sandbox, ["--json"]);
+    let pid = tracer.pid();
+    let finished = drain(&sandbox, tracer);
+    let own: Vec<_> = finished.events().into_iter().filter(|event| event["pid"] == pid).collect();
+    assert!(own.is_empty(), "{own:#?}");
 }
 
 #[test]

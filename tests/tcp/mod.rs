@@ -4,6 +4,7 @@
 //! prints with `-N` of that namespace is known to the last row.
 #![allow(dead_code)] // each test program compiles all of this and uses its part
 
+pub(crate) mod container;
 pub(crate) mod role;
 
 use std::cell::Cell;
@@ -199,13 +200,34 @@ pub(crate) fn pair_with_two_paths() -> Result<(TcpStream, TcpStream), Skip> {
     Ok((client, server))
 }
 
-/// How many paths of others the kernel has taken in this network namespace: two lines, of names and of numbers.
+/// Two ends of a connection whose first packet had five bytes of data, which were there for who accepted before the connection was
+/// established.
+pub(crate) fn fast_open_pair() -> Result<(TcpStream, TcpStream), Skip> {
+    // Client and server, neither needs a cookie, every listener (Documentation/networking/ip-sysctl.rst).
+    fs::write("/proc/sys/net/ipv4/tcp_fastopen", "1543").map_err(|_| Skip::NotInKernel("TCP fast open"))?;
+    let listener = listen("127.0.0.1");
+    let before = count_in_netstat("TcpExt:", "TCPFastOpenPassive");
+    let client = socket(Domain::IPV4);
+    let address: SockAddr = listener.local_addr().unwrap().into();
+    assert_eq!(client.send_to_with_flags(b"hello", &address, libc::MSG_FASTOPEN).unwrap(), 5);
+    let (mut server, _) = listener.accept().unwrap();
+    server.read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(count_in_netstat("TcpExt:", "TCPFastOpenPassive"), before + 1);
+    Ok((client.into(), server))
+}
+
+/// How many paths of others the kernel has taken in this network namespace.
 fn added_paths() -> u64 {
+    count_in_netstat("MPTcpExt:", "MPJoinAckRx")
+}
+
+/// A counter of this network namespace: two lines of a kind, of names and of numbers.
+fn count_in_netstat(kind: &str, name: &str) -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let mut lines = text.lines().filter(|line| line.starts_with(kind));
     let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
     let mut columns = names.split(' ').zip(numbers.split(' '));
-    columns.find(|(name, _)| *name == "MPJoinAckRx").unwrap().1.parse().unwrap()
+    columns.find(|(column, _)| *column == name).unwrap().1.parse().unwrap()
 }
 
 /// A listener on a port that the kernel chooses.

@@ -1,15 +1,18 @@
 //! Processes that do something with sockets: see `common/role.rs` for how a test becomes one.
 
-use std::io::Read;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::Domain;
 
-use super::{loopback, socket};
+use super::{loopback, socket, wait_until};
 use crate::common::cgroup::Cgroup;
 use crate::common::role::{part, role};
 
@@ -18,12 +21,15 @@ pub(crate) fn play() {
     let Some((name, args)) = part() else { return };
     let port = || args[0].to_str().unwrap().parse::<u16>().unwrap();
     match name.to_str() {
+        Some("talk to itself") => (0..port()).for_each(|_| super::close(super::pair("127.0.0.1"))),
         Some("connect and exit") => connect_and_exit(port()),
         Some("connect") => drop(TcpStream::connect(("127.0.0.1", port()))),
         Some("connect with a timeout") => connect_with_timeout(port()),
         Some("accept") => accept(port()),
         Some("receive from") => receive_from(port()),
         Some("connect and hold") => hold(TcpStream::connect(("127.0.0.1", port())).unwrap()),
+        Some("connect, send and exit") => connect_and_send(port(), Path::new(&args[1])),
+        Some("receive and hold") => receive_and_hold(Path::new(&args[0])),
         Some("hold") => drop(std::io::stdin().read_exact(&mut [0])),
         _ => panic!("no such role: {name:?}"),
     }
@@ -34,6 +40,44 @@ fn connect_and_exit(port: u16) {
     let socket = socket(Domain::IPV4);
     socket.set_nonblocking(true).unwrap();
     let _ = socket.connect(&loopback(port));
+    std::process::exit(0);
+}
+
+/// Does not wait for the outcome, which is for another process.
+fn connect_and_send(port: u16, path: &Path) {
+    let socket = socket(Domain::IPV4);
+    socket.set_nonblocking(true).unwrap();
+    let _ = socket.connect(&loopback(port));
+    send(path, &socket);
+    std::process::exit(0);
+}
+
+/// Sends a descriptor to the process that takes one there, in a message (`SCM_RIGHTS`, unix(7)).
+pub(crate) fn send(path: &Path, what: &impl AsFd) {
+    let mut to = None;
+    wait_until("somebody takes descriptors", || {
+        to = UnixStream::connect(path).ok();
+        to.is_some()
+    });
+    let fds = [what.as_fd().as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let byte = [IoSlice::new(b"x")];
+    let mut to = to.unwrap();
+    sendmsg::<()>(to.as_raw_fd(), &byte, &rights, MsgFlags::empty(), None).unwrap();
+    // It is there when the other one says so.
+    to.read_exact(&mut [0]).unwrap();
+}
+
+/// Takes a descriptor, and exits with it open when standard input ends.
+fn receive_and_hold(path: &Path) {
+    let (mut from, _) = UnixListener::bind(path).unwrap().accept().unwrap();
+    let (mut byte, mut space) = ([0], nix::cmsg_space!([i32; 1]));
+    let mut bytes = [IoSliceMut::new(&mut byte)];
+    let message =
+        recvmsg::<()>(from.as_raw_fd(), &mut bytes, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).unwrap();
+    assert!(message.cmsgs().unwrap().any(|part| matches!(part, ControlMessageOwned::ScmRights(_))));
+    from.write_all(b"x").unwrap();
+    let _ = std::io::stdin().read_exact(&mut [0]);
     std::process::exit(0);
 }
 

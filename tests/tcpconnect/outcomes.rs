@@ -204,6 +204,21 @@ fn a_connect_of_a_task_that_exits_at_once_is_its_own() {
 }
 
 #[test]
+fn the_outcome_of_a_connect_is_that_of_who_began_it_when_another_process_has_the_socket() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let hole = BlackHole::new();
+    let tracer = scene.start_json(["--wait", "100"]);
+    let path = scene.sandbox.path("receiver");
+    let receiver = crate::tcp::role::spawn("receive and hold", &[path.to_str().unwrap()]);
+    let pid = played("connect, send and exit", [hole.port.to_string().as_ref(), path.as_os_str()]);
+    hole.answer();
+    tracer.wait_word("\"ok\"");
+    crate::tcp::role::release(receiver);
+    let events = scene.events(tracer);
+    assert_eq!((values(&events, "pid"), values(&events, "result")), (vec![&json!(pid)], vec![&json!("ok")]));
+}
+
+#[test]
 fn a_socket_that_connects_again_is_shown_again() {
     let scene = or_skip!(Scene::new("tcpconnect"));
     let tracer = scene.start_json([""; 0]);
@@ -258,6 +273,33 @@ fn fast_open_is_one_connect() {
     let events = scene.events(tracer);
     assert_eq!(values(&events, "result"), [&json!("ok"); 2]);
     assert_eq!(values(&events, "remote_port"), [&json!(port); 2]);
+}
+
+#[test]
+fn fast_open_is_one_connect_when_the_first_data_brings_it_about() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    for hook in scene.hooks(&[], &["fexit", "kretprobe", "tracepoint"]) {
+        let tracer = scene.start_json(["--hook", hook]);
+        let (client, _server) = or_skip!(tcp::fast_open_pair());
+        // connect(2) has nothing to do but remember where to; the cookie is there, or not needed.
+        let listener = listen("127.0.0.1");
+        let deferred = socket(Domain::IPV4);
+        nix::sys::socket::setsockopt(&deferred, nix::sys::socket::sockopt::TcpFastOpenConnect, &true)
+            .unwrap();
+        deferred.connect(&listener.local_addr().unwrap().into()).unwrap();
+        deferred.send(b"hello").unwrap();
+        listener.accept().unwrap();
+        // Nobody is there.
+        let refused = socket(Domain::IPV4);
+        let nobody = closed_port();
+        let _ = refused.send_to_with_flags(b"hello", &loopback(nobody), libc::MSG_FASTOPEN);
+        tracer.wait_word("ECONNREFUSED");
+        let events = scene.events(tracer);
+        let ports = [client.peer_addr().unwrap().port(), listener.local_addr().unwrap().port(), nobody];
+        assert_eq!(values(&events, "remote_port"), ports.map(|port| json!(port)).each_ref(), "{hook}");
+        let results = ["ok", "ok", "ECONNREFUSED"].map(|result| json!(result));
+        assert_eq!(values(&events, "result"), results.each_ref(), "{hook}: {events:#?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::common::cgroup::Cgroup;
 use crate::common::namespace::MountNamespace;
 use crate::common::skip::or_skip;
-use crate::tcp::role::{holder, in_cgroup, release, spawn};
+use crate::tcp::role::{holder, in_cgroup, release, send, spawn};
 use crate::tcp::{Scene, close, listen, pair};
 use crate::{counts, of, port_of, port_of_listener};
 
@@ -34,6 +34,33 @@ fn a_close_in_another_process_is_that_of_the_owner() {
     assert!(events.iter().all(|event| event["pid"] == id()), "{events:#?}");
     // Only when the last process let go.
     assert!(of(&events, "close", own)["duration_ns"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_socket_that_was_sent_to_another_process_is_its_owners_until_that_one_closes_it() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    let tracer = scene.start_json([""; 0]);
+    let (client, server) = pair("127.0.0.1");
+    let (own, port) = (port_of(&client), port_of(&server));
+    let paths = ["client", "server"].map(|name| scene.sandbox.path(name));
+    let receivers = paths.each_ref().map(|path| spawn("receive and hold", &[path.to_str().unwrap()]));
+    send(&paths[0], &client);
+    send(&paths[1], &server);
+    close((client, server));
+    let closed_here = pair("127.0.0.1");
+    let other = port_of(&closed_here.0);
+    close(closed_here);
+    tracer.wait_line("another close", |line| {
+        line.contains("\"close\"") && line.contains(&format!(":{other},"))
+    });
+    receivers.into_iter().for_each(release);
+    let mut events = scene.events(tracer);
+    // The last ones: they came after those of the connection that was closed here.
+    let closes: Vec<_> = events.iter().rev().take(2).map(|event| event["local_port"].clone()).collect();
+    assert!(closes.contains(&json!(own)) && closes.contains(&json!(port)), "{events:#?}");
+    events.retain(|event| [own, port].iter().any(|port| event["local_port"] == *port));
+    assert_eq!(counts(&events), [1, 1, 2]);
+    assert!(events.iter().all(|event| event["pid"] == id()), "{events:#?}");
 }
 
 #[test]
@@ -135,6 +162,12 @@ fn a_set_that_changes_between_connect_and_close_is_asked_at_each() {
     assert_eq!(of_port(removed_port), [json!("connect")]);
     assert_eq!(of_port(last_port), [json!("accept"), json!("close")]);
     assert_eq!(of(&events, "close", own)["older"], false);
+}
+
+#[test]
+fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
+    let hooks = ["fentry", "fexit", "kprobe", "kretprobe", "tracepoint"];
+    crate::tcp::container::is_shown_beside_the_host("tcptracer", &hooks, 4);
 }
 
 #[test]

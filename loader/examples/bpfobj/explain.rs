@@ -109,6 +109,7 @@ fn reference_json(spec: &ObjectSpec, reference: &Reference) -> Value {
         RelocTarget::Map { index } => json!({"map": map(index)}),
         RelocTarget::Data { map: index, offset } => json!({"map": map(index), "offset": offset}),
         RelocTarget::Extern { index } => json!({"extern": spec.externs.get(index).map(|it| it.name.clone())}),
+        RelocTarget::JumpTable { index } => json!({"jump_table": index}),
         RelocTarget::Function { .. } | RelocTarget::FunctionAddress { .. } => json!({}),
     };
     if let Some(object) = json.as_object_mut() {
@@ -132,7 +133,7 @@ fn core_json(relocation: &PlannedRelocation) -> Value {
             Ok(after) => object.insert("after".to_owned(), (*after).into()),
             Err(failure) => object.insert(
                 "poisoned".to_owned(),
-                json!({"reason": failure.reason.to_string(), "nearest": failure.nearest}),
+                json!({"reason": failure.reason().to_string(), "nearest": failure.nearest()}),
             ),
         };
     }

@@ -75,6 +75,7 @@ fn relocation_counts(linked: &LinkedProgram) -> Value {
         "map": count(|target| matches!(target, RelocTarget::Map { .. })),
         "data": count(|target| matches!(target, RelocTarget::Data { .. })),
         "extern": count(|target| matches!(target, RelocTarget::Extern { .. })),
+        "jump_table": linked.jump_tables.len(),
         "call": linked.functions.len().saturating_sub(1),
         "core": linked.core.len(),
     })

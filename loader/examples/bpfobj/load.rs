@@ -9,7 +9,7 @@ use loader::spec::{ObjectSpec, Pinning};
 use loader::{Error, Program, Result, ResultExt as _};
 use serde_json::{Value, json};
 
-use crate::report::{Report, error_json};
+use crate::report::{Report, error_json, refusal};
 use crate::{LoadArgs, WhichArgs};
 
 /// Loads the named programs, or all that load by default.
@@ -35,7 +35,7 @@ pub(crate) fn load(spec: ObjectSpec, args: &LoadArgs, which: &WhichArgs) -> Resu
         // Writing to a string cannot fail.
         let _ = match &loaded {
             Ok(_) => writeln!(report.text, "{name}: ok"),
-            Err(error) => writeln!(report.text, "{name}: {error}"),
+            Err(error) => writeln!(report.text, "{name}: {}", refusal(error, args.verbose)),
         };
         programs.push(match &loaded {
             Ok(program) => json!({"name": name, "ok": true, "id": program.info().map(|info| info.id).ok()}),

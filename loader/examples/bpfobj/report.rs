@@ -12,6 +12,15 @@ pub(crate) struct Report {
     pub(crate) ok: bool,
 }
 
+/// In one line, with how to see the rest; or all of it.
+pub(crate) fn refusal(error: &loader::Error, verbose: bool) -> String {
+    match error.verifier_log() {
+        Some(_) if verbose => format!("{error:#}").trim_end().to_owned(),
+        Some(_) => format!("{error}; see it with --verbose"),
+        None => error.to_string(),
+    }
+}
+
 /// `{"kind": ..., "message": ..., "log": ...}`.
 pub(crate) fn error_json(error: &loader::Error) -> Value {
     let mut object = json!({"kind": kind_word(error.kind()), "message": error.to_string()});

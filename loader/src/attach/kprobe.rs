@@ -51,6 +51,9 @@ pub fn attach(program: &Program, place: Place<'_>, options: AttachOptions) -> Re
 }
 
 /// Attaches to the function of a system call, whatever this architecture calls it.
+///
+/// # Errors
+/// As for [`attach`].
 pub fn attach_syscall(
     program: &Program,
     name: &str,

@@ -58,5 +58,7 @@ fn matching(pattern: &str) -> Result<Vec<String>> {
 pub(super) fn traceable(pattern: &str) -> Result<BTreeSet<String>> {
     let text = TraceFs::open()?.traceable_functions()?;
     let names = text.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.filter(|name| glob::matches(pattern, name)).map(str::to_owned).collect())
+    // Places of functions that the linker dropped are listed under a name that no symbol has.
+    let real = names.filter(|name| !name.starts_with("__ftrace_invalid_address__"));
+    Ok(real.filter(|name| glob::matches(pattern, name)).map(str::to_owned).collect())
 }

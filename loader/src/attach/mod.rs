@@ -155,6 +155,9 @@ pub fn attach(program: &Program) -> Result<Link> {
 }
 
 /// As [`attach`], with options.
+///
+/// # Errors
+/// As for [`attach`]; `NotSupported` also for a cookie that this kernel has not for such programs.
 pub fn attach_with(program: &Program, options: AttachOptions) -> Result<Link> {
     let attached = match &program.kind().target {
         Target::Uprobe { path, symbol, offset, at_return } => {

@@ -11,6 +11,9 @@ use crate::sys::perf::{self, PerfEvent};
 use crate::sys::uapi;
 
 /// Attaches to the tracepoint `category:name`.
+///
+/// # Errors
+/// `NotFound` when this kernel has no such tracepoint; `NotSupported` for a cookie before 5.15; `Permission`.
 pub fn attach(program: &Program, category: &str, name: &str, options: AttachOptions) -> Result<Link> {
     attach_to(program, id(category, name)?, options)
 }

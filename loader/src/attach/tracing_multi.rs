@@ -40,7 +40,7 @@ pub fn attach(
     match link::link_create_tracing_multi(program.as_fd(), program.kind().attach_type, &ids, options.cookie) {
         Ok(link) => Ok(Link::from_link(link)),
         Err(SysError { errno: libc::EOPNOTSUPP | ENOTSUPP, .. }) => {
-            Err(Error::not_supported("tracing of many functions by one program", "7.1"))
+            Err(Error::not_supported("tracing of many functions by one program", "7.2"))
         }
         Err(error) => Err(error.into()),
     }

@@ -8,13 +8,14 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile, FileHeader};
+use object::read::elf::{ElfFile, FileHeader, Version};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 
 use super::pmu::Pmu;
 use super::{AttachOptions, Link, glob, on_event};
 use crate::error::{Error, Result, ResultExt};
 use crate::program::Program;
+use crate::sys::link::UprobeMulti;
 use crate::sys::perf::{self, PerfEvent};
 use crate::sys::{SysError, link, uapi};
 
@@ -94,17 +95,22 @@ pub fn attach_multi(
         return Err(Error::not_found(format!("`{}` has no function `{pattern}`", path.display())));
     }
     let flags = if at_return { uapi::F_UPROBE_MULTI_RETURN } else { 0 };
-    let attach_type = program.kind().attach_type;
-    let c_path = c_path(&path)?;
-    let made = link::link_create_uprobe_multi(
-        program.as_fd(),
-        attach_type,
-        &c_path,
-        &offsets,
-        flags,
-        options.cookie,
-    );
-    match made {
+    let cookies = vec![options.cookie; if options.cookie == 0 { 0 } else { offsets.len() }];
+    on_places(program, &path, &offsets, &[], &cookies, flags)
+}
+
+/// Puts `program`, which was loaded for such links, on places of a file by one link; see [`UprobeMulti`].
+pub(super) fn on_places(
+    program: &Program,
+    path: &Path,
+    offsets: &[u64],
+    semaphores: &[u64],
+    cookies: &[u64],
+    flags: u32,
+) -> Result<Link> {
+    let (c_path, attach_type) = (c_path(path)?, program.kind().attach_type);
+    let places = UprobeMulti { path: &c_path, offsets, semaphores, cookies, flags };
+    match link::link_create_uprobe_multi(program.as_fd(), attach_type, places) {
         Ok(link) => Ok(Link::from_link(link)),
         Err(SysError { errno: libc::EINVAL, .. })
             if !link::has_uprobe_multi(program.as_fd(), attach_type) =>
@@ -120,6 +126,9 @@ fn c_path(path: &Path) -> Result<CString> {
 }
 
 /// The file behind a name: the path itself, or what the usual directories of libraries and programs have.
+///
+/// # Errors
+/// `NotFound`. A path, which has a slash, is not looked at.
 pub fn find_binary(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
@@ -141,29 +150,63 @@ pub fn find_binary(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where a function is in the file, in bytes from its start.
+/// Where a function is in the file, in bytes from its start. `F@VERSION` is that version of a library's function, where `F` is
+/// the one that programs are linked with today.
+///
+/// # Errors
+/// `NotFound` when the file or the function does not exist; `Incompatible` when there are several of that name;
+/// `InvalidObject` for a file that is no ELF.
 pub fn symbol_offset(path: &Path, symbol: &str) -> Result<u64> {
-    let offsets = with_functions(path, |name| name == symbol)?;
-    match offsets.first() {
-        Some(offset) => Ok(*offset),
-        None => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
+    let (name, version) = match symbol.split_once('@') {
+        Some((name, version)) => (name, Some(version.trim_start_matches('@').as_bytes())),
+        None => (symbol, None),
+    };
+    let found =
+        with_functions(path, |found, of| found == name && version.is_none_or(|version| of == Some(version)))?;
+    match strongest(&found).as_slice() {
+        [only] => Ok(*only),
+        [] => Err(Error::not_found(format!("`{}` has no function `{symbol}`", path.display()))),
+        [first, second, ..] => Err(Error::incompatible(format!(
+            "`{}` has more than one function `{symbol}`, at {first:#x} and at {second:#x}; say which by its offset",
+            path.display()
+        ))),
     }
 }
 
 fn matching_offsets(path: &Path, pattern: &str) -> Result<Vec<u64>> {
-    let mut offsets = with_functions(path, |name| glob::matches(pattern, name))?;
-    offsets.sort_unstable();
-    offsets.dedup();
-    Ok(offsets)
+    Ok(distinct(&with_functions(path, |name, _| glob::matches(pattern, name))?))
 }
 
-/// File offsets of the functions that `wanted` picks by name.
-fn with_functions(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<u64>> {
-    let read = || -> Result<Vec<u64>> {
+/// Where functions of one name are: those that give way do so if there are others.
+fn strongest(functions: &[Function]) -> Vec<u64> {
+    let strong: Vec<Function> = functions.iter().copied().filter(|function| !function.gives_way).collect();
+    distinct(if strong.is_empty() { functions } else { &strong })
+}
+
+/// The offsets, ascending, each once: most functions have a symbol in both tables, and some have several names.
+fn distinct(functions: &[Function]) -> Vec<u64> {
+    let mut offsets: Vec<u64> = functions.iter().map(|function| function.offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    offsets
+}
+
+/// A function of a binary.
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    /// Bytes from the start of the file.
+    offset: u64,
+    /// It is weak, or kept for programs that were linked with an older version of a library.
+    gives_way: bool,
+}
+
+/// The functions that `wanted` picks by name and, for those of libraries that have several, version.
+fn with_functions(path: &Path, wanted: impl Fn(&str, Option<&[u8]>) -> bool) -> Result<Vec<Function>> {
+    let read = || -> Result<Vec<Function>> {
         let bytes = read_binary(path)?;
         match bytes.get(4) {
-            Some(1) => offsets::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
-            _ => offsets::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
+            Some(1) => functions::<object::elf::FileHeader32<object::Endianness>>(&bytes, wanted),
+            _ => functions::<object::elf::FileHeader64<object::Endianness>>(&bytes, wanted),
         }
     };
     read().with_context(|| format!("read the symbols of `{}`", path.display()))
@@ -178,15 +221,13 @@ pub(super) fn read_binary(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| Error::io("read", error))
 }
 
-fn offsets<H: FileHeader<Endian = object::Endianness>>(
+fn functions<H: FileHeader<Endian = object::Endianness>>(
     bytes: &[u8],
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<u64>> {
+    wanted: impl Fn(&str, Option<&[u8]>) -> bool,
+) -> Result<Vec<Function>> {
     let file = ElfFile::<H>::parse(bytes).map_err(|error| Error::invalid(format!("not ELF: {error}")))?;
-    let symbols = file.symbols().chain(file.dynamic_symbols());
-    let functions =
-        symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text);
-    let chosen = functions.filter(|symbol| symbol.name().is_ok_and(&wanted));
+    // Damaged versions are none.
+    let versions = file.elf_section_table().versions(file.endian(), bytes).ok().flatten();
     // The kernel counts in the file, symbols count in memory.
     let in_file = |address: u64| {
         file.segments().find_map(|segment| {
@@ -195,5 +236,45 @@ fn offsets<H: FileHeader<Endian = object::Endianness>>(
             start.checked_add(inside)
         })
     };
-    Ok(chosen.filter_map(|symbol| in_file(symbol.address())).collect())
+    let mut found = Vec::new();
+    let tables = [(file.symbols(), None), (file.dynamic_symbols(), versions.as_ref())];
+    for (symbols, versions) in tables {
+        for symbol in symbols.filter(|it| it.is_definition() && it.kind() == object::SymbolKind::Text) {
+            let version = versions.map(|table| (table, table.version_index(file.endian(), symbol.index())));
+            let name = version.and_then(|(table, version)| table.version(version.index()).ok().flatten());
+            if !symbol.name().is_ok_and(|symbol| wanted(symbol, name.map(Version::name))) {
+                continue;
+            }
+            let gives_way = symbol.is_weak() || version.is_some_and(|(_, version)| version.is_hidden());
+            found.extend(in_file(symbol.address()).map(|offset| Function { offset, gives_way }));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_its_function_and_for_several_if_they_differ() {
+        let function = |offset, gives_way| Function { offset, gives_way };
+        // In both symbol tables; weak, and overridden; weak only; two files with a static function each.
+        assert_eq!(strongest(&[function(16, false), function(16, false)]), [16]);
+        assert_eq!(strongest(&[function(16, true), function(32, false)]), [32]);
+        assert_eq!(strongest(&[function(16, true)]), [16]);
+        assert_eq!(strongest(&[function(32, false), function(16, false)]), [16, 32]);
+    }
+
+    #[test]
+    fn a_library_has_a_function_in_several_versions() {
+        let Ok(library) = find_binary("libc.so.6") else { return };
+        let offset = |symbol: &str| symbol_offset(&library, symbol);
+        // Since 2003; architectures that came later never had the old one.
+        let Ok(old) = offset("pthread_cond_wait@GLIBC_2.2.5") else { return };
+        let new = offset("pthread_cond_wait").unwrap();
+        assert_eq!(offset("pthread_cond_wait@@GLIBC_2.3.2").unwrap(), new);
+        assert_ne!(old, new);
+        assert_eq!(offset("pthread_cond_wait@GLIBC_1").unwrap_err().kind(), crate::ErrorKind::NotFound);
+    }
 }

@@ -1,9 +1,10 @@
 //! Static probes of user-space binaries (USDT): `usdt/PATH:PROVIDER:NAME`.
 //!
 //! In: a program, and a binary whose section `.note.stapsdt` lists its probes. Out: a [`Link`] on every place where the
-//! compiler put the probe, which may be several (inlined functions). Binaries count in a semaphore whether anybody listens;
-//! the kernel counts for us (4.20). Where the arguments are is in [`Place::arguments`], as the binary says it; [`arguments`] reads
-//! it, and `tables` hands it to programs that use libbpf's `bpf_usdt_arg()`.
+//! compiler put the probe, which may be several (inlined functions): a uprobe.multi link (6.6) if the program was loaded for
+//! that, else a perf event each. Binaries count in a semaphore whether anybody listens; the kernel counts for us (4.20). Where
+//! the arguments are is in [`Place::arguments`], as the binary says it; [`arguments`] reads it, and `tables` hands it to
+//! programs that use libbpf's `bpf_usdt_arg()`.
 
 pub mod arguments;
 mod tables;
@@ -17,6 +18,7 @@ use super::{AttachOptions, Link, uprobe};
 use crate::bytes::{Endian, c_str_at, slice_at, u32_at, u64_at};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::program::Program;
+use crate::section::attach_type;
 pub(crate) use tables::Tables;
 
 const NOTES: &str = ".note.stapsdt";
@@ -52,12 +54,19 @@ pub fn attach(
     options: AttachOptions,
 ) -> Result<Link> {
     let path = uprobe::find_binary(path)?;
+    let places = places(&path, provider, name)?;
+    let cookie = |place| match program.usdt_tables() {
+        Some(tables) => tables.enter(place, options.cookie),
+        None => Ok(options.cookie),
+    };
+    let cookies = places.iter().map(cookie).collect::<Result<Vec<u64>>>()?;
+    if program.kind().attach_type == attach_type::TRACE_UPROBE_MULTI {
+        let offsets: Vec<u64> = places.iter().map(|place| place.offset).collect();
+        let semaphores: Vec<u64> = places.iter().map(|place| place.semaphore.unwrap_or(0)).collect();
+        return uprobe::on_places(program, &path, &offsets, &semaphores, &cookies, 0);
+    }
     let mut links = Vec::new();
-    for place in places(&path, provider, name)? {
-        let cookie = match program.usdt_tables() {
-            Some(tables) => tables.enter(&place, options.cookie)?,
-            None => options.cookie,
-        };
+    for (place, cookie) in places.iter().zip(cookies) {
         let options = AttachOptions { cookie };
         links.push(uprobe::attach_at(program, &path, place.offset, place.semaphore, options)?);
     }
@@ -81,6 +90,9 @@ pub fn places(path: &Path, provider: &str, name: &str) -> Result<Vec<Place>> {
 }
 
 /// As [`places`], from the bytes of a binary; empty if it has no such probe.
+///
+/// # Errors
+/// `InvalidObject` for bytes that are no ELF file, or notes that are damaged.
 pub fn parse(bytes: &[u8], provider: &str, name: &str) -> Result<Vec<Place>> {
     match bytes.get(4) {
         Some(1) => parse_class::<object::elf::FileHeader32<object::Endianness>>(bytes, provider, name),

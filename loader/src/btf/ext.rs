@@ -74,6 +74,9 @@ impl BtfExt {
     /// All records, by the name of the ELF section whose instructions they describe. `data` is the content of
     /// `.BTF.ext`, in the byte order of `btf`. Type ids and offsets of file names, lines and access strings are
     /// not looked up here.
+    ///
+    /// # Errors
+    /// `InvalidObject`, naming the part.
     pub fn parse(data: &[u8], btf: &Btf) -> Result<BTreeMap<String, SectionExt>> {
         Self::read(data, btf).context("parse .BTF.ext")
     }

@@ -67,6 +67,10 @@ struct Index {
 
 impl Btf {
     /// Parses a self-contained blob of either byte order. Walks the type section once.
+    ///
+    /// # Errors
+    /// `InvalidObject`, naming the byte; also for a kind of type that is newer than this loader, if the blob does not say how
+    /// large it is.
     pub fn parse(data: BtfData) -> Result<Self> {
         let btf = Self::parse_on(data, None).context("parse BTF")?;
         btf.index().context("parse BTF")?;
@@ -76,11 +80,17 @@ impl Btf {
     /// As [`Btf::parse`], but leaves the walk to the first question. For the kernel's own BTF, where the first
     /// question is [`Btf::wanted`] and walks anyway; a broken type section is reported there, and by
     /// [`Btf::type_by_id`].
+    ///
+    /// # Errors
+    /// `InvalidObject` for the header; damage further in is found by whoever reads there.
     pub fn parse_deferred(data: BtfData) -> Result<Self> {
         Self::parse_on(data, None).context("parse BTF")
     }
 
     /// Parses a kernel module's blob, whose ids and string offsets continue those of `base`.
+    ///
+    /// # Errors
+    /// As for [`Btf::parse`]; `InvalidObject` also for another byte order than the base's.
     pub fn parse_split(data: BtfData, base: &Btf) -> Result<Self> {
         base.index().context("parse BTF")?;
         let btf = Self::parse_on(data, Some(base)).context("parse split BTF")?;
@@ -155,6 +165,9 @@ impl Btf {
     }
 
     /// The type with this id.
+    ///
+    /// # Errors
+    /// `InvalidObject` when there is no such id.
     pub fn type_by_id(&self, id: TypeId) -> Result<Type<'_>> {
         if id == TypeId::VOID {
             return Ok(Type { btf: self, id, raw: RawType::default(), tail: &[] });
@@ -226,6 +239,9 @@ impl Btf {
     }
 
     /// The bytes, without the NUL, of the string at a string offset.
+    ///
+    /// # Errors
+    /// `InvalidObject` when the offset is in no string section.
     pub fn string_bytes(&self, offset: u32) -> Result<&[u8]> {
         let mut level = self;
         while let (true, Some(base)) = (offset < level.0.first_string, level.base()) {
@@ -236,12 +252,18 @@ impl Btf {
     }
 
     /// The string at a string offset.
+    ///
+    /// # Errors
+    /// As for [`Btf::string_bytes`], and when it is not UTF-8.
     pub fn string(&self, offset: u32) -> Result<&str> {
         std::str::from_utf8(self.string_bytes(offset)?)
             .map_err(|_| Error::invalid(format!("BTF string at offset {offset} is not UTF-8")))
     }
 
     /// The first type of this name and kind. Walks the type section; for more than one name see [`Btf::wanted`].
+    ///
+    /// # Errors
+    /// `InvalidObject` when the types are damaged.
     pub fn find(&self, name: &str, kind: Kind) -> Result<Option<TypeId>> {
         for ty in self.types() {
             let ty = ty?;
@@ -253,6 +275,9 @@ impl Btf {
     }
 
     /// The type below all qualifiers, typedefs and type tags.
+    ///
+    /// # Errors
+    /// `InvalidObject` when there is no such id, or the chain is too long or leads back to itself.
     pub fn strip(&self, id: TypeId) -> Result<Type<'_>> {
         let mut ty = self.type_by_id(id)?;
         for _ in 0..MAX_DEPTH {

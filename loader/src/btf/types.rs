@@ -286,11 +286,17 @@ impl<'a> Type<'a> {
     }
 
     /// The name; empty for nameless types.
+    ///
+    /// # Errors
+    /// `InvalidObject` when it is in no string section, or not UTF-8.
     pub fn name(self) -> Result<&'a str> {
         self.btf.string(self.raw.name_off)
     }
 
     /// The bytes of the name; empty for nameless types.
+    ///
+    /// # Errors
+    /// `InvalidObject` when it is in no string section.
     pub fn name_bytes(self) -> Result<&'a [u8]> {
         self.btf.string_bytes(self.raw.name_off)
     }

@@ -89,11 +89,17 @@ pub fn essential_name(name: &[u8]) -> &[u8] {
 
 impl Btf {
     /// Finds all types that carry one of `names`, the base's included, in one pass.
+    ///
+    /// # Errors
+    /// `InvalidObject` when the types are damaged.
     pub fn wanted(&self, names: &WantedSet) -> Result<WantedIds> {
         self.wanted_in(&self.levels(), names)
     }
 
     /// As [`Btf::wanted`], without the types of the base.
+    ///
+    /// # Errors
+    /// As for [`Btf::wanted`].
     pub fn wanted_own(&self, names: &WantedSet) -> Result<WantedIds> {
         self.wanted_in(&[self], names)
     }

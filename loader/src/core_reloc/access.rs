@@ -40,6 +40,9 @@ pub(super) enum Family {
 
 impl RelocKind {
     /// From the number in the record.
+    ///
+    /// # Errors
+    /// `InvalidObject` for a number without a meaning.
     pub fn from_raw(raw: u32) -> Result<Self> {
         use RelocKind::*;
         const KINDS: [RelocKind; 13] = [

@@ -19,6 +19,7 @@ pub use access::{RelocKind, type_spelling};
 use matching::{Budget, Matcher, Miss, same_kind};
 pub use patch::POISON_HELPER;
 use patch::Patched;
+use report::Cause;
 pub use report::{FailedRelocation, FailureReason};
 use value::{Value, value};
 
@@ -69,6 +70,9 @@ pub enum Outcome {
 impl CoreResolver {
     /// Collects the names of all `records` (of every program that may be loaded) and of `extra`, and looks them
     /// all up in `target` in one pass. Records with a broken type are reported by [`CoreResolver::relocate`].
+    ///
+    /// # Errors
+    /// `InvalidObject` when the target's types are damaged.
     pub fn new<'r>(
         local: &Btf,
         target: &Btf,
@@ -108,6 +112,9 @@ impl CoreResolver {
 
     /// Looks into a kernel module too; `module` is split BTF on the kernel's own. Its types count only for names
     /// that the kernel itself does not have. Returns the number that [`KernelType::blob`] has for it.
+    ///
+    /// # Errors
+    /// `InvalidObject` when the module's types are damaged.
     pub fn add_module(&mut self, module: &Btf) -> Result<usize> {
         let ids = module.wanted_own(&self.wanted).context("look up types in a module's BTF")?;
         self.blobs.push(Blob { btf: module.clone(), ids });
@@ -192,15 +199,19 @@ impl CoreResolver {
                 Patched::Done => return Ok(Outcome::Patched),
                 Patched::Width { local, target } => {
                     patch::poison(insns, at)?;
-                    let why = (FailureReason::Width { local, target }, Vec::new());
-                    return self.failed(record, spec, kind, why, candidates);
+                    return self.failed(
+                        record,
+                        spec,
+                        kind,
+                        (Cause::Width { local, target }, blob),
+                        &candidates,
+                    );
                 }
             }
         }
         patch::poison(insns, at)?;
         let blob = miss.map_or(0, |(_, blob)| blob);
-        let why = report::explain(&self.local, self.blob(blob)?, miss.map(|(miss, _)| miss));
-        self.failed(record, spec, kind, why, candidates)
+        self.failed(record, spec, kind, (Cause::Miss(miss.map(|(miss, _)| miss)), blob), &candidates)
     }
 
     fn blob(&self, blob: usize) -> Result<&Btf> {
@@ -213,19 +224,18 @@ impl CoreResolver {
         record: &CoreRecord,
         spec: &Spec,
         kind: RelocKind,
-        (reason, nearest): (FailureReason, Vec<String>),
-        candidates: Vec<KernelType>,
+        (cause, blob): (Cause, usize),
+        candidates: &[KernelType],
     ) -> Result<Outcome> {
-        let access = report::access_text(&self.local, spec, self.local.string(record.access_off)?);
-        let offset = record.offset;
-        let candidates = candidates.into_iter().map(|candidate| candidate.id).collect();
         Ok(Outcome::Poisoned(Box::new(FailedRelocation {
-            offset,
+            offset: record.offset,
             kind,
-            access,
-            reason,
-            nearest,
-            candidates,
+            candidates: candidates.iter().map(|candidate| candidate.id).collect(),
+            spec: spec.clone(),
+            access_off: record.access_off,
+            cause,
+            local: self.local.clone(),
+            target: self.blob(blob)?.clone(),
         })))
     }
 
@@ -304,6 +314,9 @@ fn ambiguous(first: (u64, u64, TypeId), second: (u64, u64, TypeId)) -> Error {
 
 /// What a record asks for, in the object's own words: the kind, and the access in C spelling with the access string,
 /// such as `struct file.f_mode (0:3)`. Needs no target.
+///
+/// # Errors
+/// `InvalidObject` for a record that the object's types do not fit.
 pub fn describe(local: &Btf, record: &CoreRecord) -> Result<(RelocKind, String)> {
     let kind = RelocKind::from_raw(record.kind)?;
     let access = local.string(record.access_off)?;

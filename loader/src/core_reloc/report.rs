@@ -1,7 +1,7 @@
 //! Why a relocation found nothing in the kernel, for people.
 //!
 //! In: the access, the kernel's candidates and where the first of them stopped matching. Out:
-//! [`FailedRelocation`]. It is made for every poisoned instruction and shown only for those that the verifier
+//! [`FailedRelocation`]. It is kept for every poisoned instruction, and put into words only for those that the verifier
 //! reached.
 
 use std::fmt;
@@ -17,21 +17,31 @@ const MAX_NAME_LEN: usize = 64;
 /// How many near names a report lists.
 const NEAREST: usize = 3;
 
-/// A relocation whose instruction was poisoned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A relocation whose instruction was poisoned. Most of these are never reached, so that what the kernel has instead is
+/// looked up only when somebody asks.
+#[derive(Clone)]
 pub struct FailedRelocation {
     /// The poisoned instruction, in slots from the start of the program.
     pub offset: InsnOffset,
     /// What was asked for.
     pub kind: RelocKind,
-    /// The object's type and field in C spelling with the access string, such as `struct file.f_mode (0:3)`.
-    pub access: String,
-    /// Why there is no answer.
-    pub reason: FailureReason,
-    /// Members (or variants) of the kernel's type with names like the missing one, nearest first.
-    pub nearest: Vec<String>,
     /// The kernel's types that were looked at.
     pub candidates: Vec<TypeId>,
+    pub(super) spec: Spec,
+    /// String offset of the access string in `local`.
+    pub(super) access_off: u32,
+    pub(super) cause: Cause,
+    pub(super) local: Btf,
+    pub(super) target: Btf,
+}
+
+/// Where a relocation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There is no candidate, or the first one stopped matching there.
+    Miss(Option<Miss>),
+    /// The load cannot be given the kernel's width: bytes in the object and in the kernel.
+    Width { local: u64, target: u64 },
 }
 
 /// Why a relocation has no value in the kernel.
@@ -100,41 +110,75 @@ impl fmt::Display for FailureReason {
     }
 }
 
-impl fmt::Display for FailedRelocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of `{}`: {}", self.kind.word(), self.access, self.reason)?;
-        for (index, name) in self.nearest.iter().enumerate() {
-            write!(f, "{}`{name}`", if index == 0 { " (nearest: " } else { ", " })?;
+impl FailedRelocation {
+    /// The object's type and field in C spelling with the access string, such as `struct file.f_mode (0:3)`.
+    pub fn access(&self) -> String {
+        access_text(&self.local, &self.spec, self.local.string(self.access_off).unwrap_or_default())
+    }
+
+    /// Why there is no answer.
+    pub fn reason(&self) -> FailureReason {
+        let miss = match self.cause {
+            Cause::Width { local, target } => return FailureReason::Width { local, target },
+            Cause::Miss(miss) => miss,
+        };
+        let theirs = |id| type_spelling(&self.target, id);
+        match miss {
+            None => FailureReason::NoType,
+            Some(Miss::NoMember { parent, name_off }) => {
+                let name = lossy(&self.local, name_off);
+                let in_enum = self.target.type_by_id(parent).is_ok_and(|ty| ty.kind().is_enum());
+                let parent = theirs(parent);
+                match in_enum {
+                    true => FailureReason::NoVariant { parent, name },
+                    false => FailureReason::NoMember { parent, name },
+                }
+            }
+            Some(Miss::Incompatible { local, target }) => {
+                let local = type_spelling(&self.local, local);
+                FailureReason::Incompatible { local, target: theirs(target) }
+            }
+            Some(Miss::NoElement { target, index }) => {
+                FailureReason::NoElement { target: theirs(target), index }
+            }
+            Some(Miss::Unlike { .. }) => FailureReason::Unlike,
         }
-        if self.nearest.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+
+    /// Members (or variants) of the kernel's type with names like the missing one, nearest first.
+    pub fn nearest(&self) -> Vec<String> {
+        let Cause::Miss(Some(Miss::NoMember { parent, name_off })) = self.cause else { return Vec::new() };
+        let name = lossy(&self.local, name_off);
+        self.target.type_by_id(parent).map(|ty| nearest(&self.target, ty, &name)).unwrap_or_default()
     }
 }
 
-/// The reason, and names near the missing one, for a candidate that stopped matching at `miss`.
-pub(super) fn explain(local: &Btf, target: &Btf, miss: Option<Miss>) -> (FailureReason, Vec<String>) {
-    let none = Vec::new();
-    match miss {
-        None => (FailureReason::NoType, none),
-        Some(Miss::NoMember { parent, name_off }) => {
-            let name = lossy(local, name_off);
-            let ty = target.type_by_id(parent).ok();
-            let nearest = ty.map(|ty| nearest(target, ty, &name)).unwrap_or_default();
-            let parent = type_spelling(target, parent);
-            match ty {
-                Some(ty) if ty.kind().is_enum() => (FailureReason::NoVariant { parent, name }, nearest),
-                _ => (FailureReason::NoMember { parent, name }, nearest),
-            }
+impl fmt::Display for FailedRelocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of `{}`: {}", self.kind.word(), self.access(), self.reason())?;
+        let nearest = self.nearest();
+        for (index, name) in nearest.iter().enumerate() {
+            write!(f, "{}`{name}`", if index == 0 { " (nearest: " } else { ", " })?;
         }
-        Some(Miss::Incompatible { local: a, target: b }) => {
-            let (local, target) = (type_spelling(local, a), type_spelling(target, b));
-            (FailureReason::Incompatible { local, target }, none)
-        }
-        Some(Miss::NoElement { target: id, index }) => {
-            (FailureReason::NoElement { target: type_spelling(target, id), index }, none)
-        }
-        Some(Miss::Unlike { .. }) => (FailureReason::Unlike, none),
+        if nearest.is_empty() { Ok(()) } else { f.write_str(")") }
     }
 }
+
+impl fmt::Debug for FailedRelocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {}: {self}", self.offset.0)
+    }
+}
+
+/// The same question with the same outcome; both are about the same types.
+impl PartialEq for FailedRelocation {
+    fn eq(&self, other: &Self) -> bool {
+        let about = |it: &Self| (it.offset, it.kind, it.access_off, it.cause);
+        about(self) == about(other) && self.spec == other.spec && self.candidates == other.candidates
+    }
+}
+
+impl Eq for FailedRelocation {}
 
 /// `struct file.f_mode (0:3)`.
 pub(super) fn access_text(local: &Btf, spec: &Spec, access: &str) -> String {

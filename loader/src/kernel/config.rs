@@ -40,7 +40,7 @@ fn read_file(file: File) -> Result<KernelConfig> {
 pub fn virtual_value(name: &str, token: probe::Token<'_>) -> Option<u64> {
     match name {
         "LINUX_KERNEL_VERSION" => Some(u64::from(version())),
-        "LINUX_HAS_BPF_COOKIE" => Some(u64::from(probe::perf_links(token))),
+        "LINUX_HAS_BPF_COOKIE" => Some(u64::from(probe::perf_links(token).unwrap_or(false))),
         "LINUX_HAS_SYSCALL_WRAPPER" => Some(u64::from(has_syscall_wrapper())),
         _ => None,
     }

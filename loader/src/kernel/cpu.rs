@@ -11,6 +11,9 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::error::{Error, Result, ResultExt};
 
 /// The number of possible CPUs, read once per process.
+///
+/// # Errors
+/// `Io` when sysfs cannot be read.
 pub fn possible() -> Result<usize> {
     const PATH: &str = "/sys/devices/system/cpu/possible";
     static COUNT: OnceLock<usize> = OnceLock::new();

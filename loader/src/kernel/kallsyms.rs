@@ -23,6 +23,9 @@ pub enum Address {
 }
 
 /// Looks up `names`; those that the kernel does not have are left out.
+///
+/// # Errors
+/// `Io` when the table cannot be read.
 pub fn find(names: &[&str]) -> Result<BTreeMap<String, Address>> {
     let file = File::open(PLACE).map_err(|error| Error::io("open", error).context(PLACE))?;
     find_in(BufReader::with_capacity(1 << 16, file), names)
@@ -34,14 +37,14 @@ pub fn exists(name: &str) -> bool {
 }
 
 /// Names of the kernel's functions (not those of modules with other names) that `wanted` picks.
+///
+/// # Errors
+/// `Io` when the table cannot be read.
 pub fn functions(wanted: impl Fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let text = std::fs::read(PLACE).map_err(|error| Error::io("read", error).context(PLACE))?;
     let mut found = BTreeSet::new();
     for line in text.split(|byte| *byte == b'\n') {
-        let kind = line.split(u8::is_ascii_whitespace).nth(1);
-        let Some((_, name)) = parse_line(line).filter(|_| matches!(kind, Some(b"t" | b"T"))) else {
-            continue;
-        };
+        let Some((_, b't' | b'T', name)) = parse_line(line) else { continue };
         if let Some(name) = std::str::from_utf8(name).ok().filter(|name| wanted(name)) {
             found.insert(name.to_owned());
         }
@@ -62,8 +65,8 @@ fn find_in(mut table: impl BufRead, names: &[&str]) -> Result<BTreeMap<String, A
         if len == 0 {
             return Ok(found);
         }
-        let Some((address, name)) = parse_line(&line) else { continue };
-        let Some(&name) = wanted.get(name) else { continue };
+        let Some((address, kind, name)) = parse_line(&line) else { continue };
+        let Some(&name) = wanted.get(source_name(kind, name)) else { continue };
         let merged = match found.get(name) {
             None if address == 0 => Address::Hidden,
             None => Address::Unique(address),
@@ -75,12 +78,20 @@ fn find_in(mut table: impl BufRead, names: &[&str]) -> Result<BTreeMap<String, A
     }
 }
 
-/// `ffffffff81000000 T _text`, for modules followed by a tab and `[module]`.
-fn parse_line(line: &[u8]) -> Option<(u64, &[u8])> {
+/// `ffffffff81000000 T _text`, for modules followed by a tab and `[module]`: address, kind and name.
+fn parse_line(line: &[u8]) -> Option<(u64, u8, &[u8])> {
     let mut parts = line.split(|byte| byte.is_ascii_whitespace());
     let address = u64::from_str_radix(std::str::from_utf8(parts.next()?).ok()?, 16).ok()?;
-    let name = parts.nth(1)?;
-    Some((address, name))
+    let [kind] = parts.next()? else { return None };
+    Some((address, *kind, parts.next()?))
+}
+
+/// The name in the source: a kernel that was optimised as a whole (`CONFIG_LTO_CLANG`) has static variables as
+/// `NAME.llvm.HASH`. libbpf takes the suffix off these only, and so do we.
+fn source_name(kind: u8, name: &[u8]) -> &[u8] {
+    const SUFFIX: &[u8] = b".llvm.";
+    let suffix = name.windows(SUFFIX.len()).position(|window| window == SUFFIX).filter(|_| kind == b'd');
+    suffix.and_then(|at| name.get(..at)).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -89,6 +100,13 @@ mod tests {
 
     const TABLE: &[u8] = b"ffffffff81000000 T _text\nffffffff81000010 t twice\nffffffff81000020 t twice\n\
         ffffffffc0000000 t in_module\t[m]\n0000000000000000 D secret\nbroken\n";
+
+    #[test]
+    fn the_suffix_of_an_optimised_kernel_is_no_part_of_a_variables_name() {
+        let table = &b"0000000000000001 d here.llvm.123\n0000000000000002 t there.llvm.4\n"[..];
+        let found = find_in(table, &["here", "there"]).unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [("here".to_owned(), Address::Unique(1))]);
+    }
 
     #[test]
     fn names_are_found_once_and_doubtful_ones_are_told_apart() {

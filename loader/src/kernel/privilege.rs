@@ -1,6 +1,6 @@
-//! Why the kernel said no: capabilities, lockdown, the memlock limit.
+//! Why the kernel said no: capabilities, user namespaces, lockdown, seccomp, security modules, the memlock limit.
 //!
-//! In: `/proc/self/status`, `/sys/kernel/security/lockdown`. Out: one sentence for an error message. Nothing
+//! In: `/proc/self/{status,ns/user}`, `/sys/kernel/security/{lockdown,lsm}`. Out: one sentence for an error message. Nothing
 //! here decides whether something is tried; the kernel is always asked first.
 
 use std::fs::{self, File};
@@ -32,17 +32,18 @@ pub fn explain(error: Error, need: Need) -> Error {
     if error.kind() != ErrorKind::Permission || error.verifier_log().is_some() {
         return error;
     }
-    let reason = match effective_capabilities() {
-        Some(held) => match missing(held, need) {
-            Some(missing) => format!("not permitted: this process lacks {missing}"),
-            None => {
-                memlock().unwrap_or_else(|| format!("not permitted by this kernel's policy{}", lockdown()))
-            }
-        },
-        None => return error,
+    let Some(status) = Status::read() else { return error };
+    let reason = match missing(status.capabilities, need) {
+        Some(missing) => format!("not permitted: this process lacks {missing}"),
+        None if in_user_namespace() => {
+            "not permitted: this process has its privileges in a user namespace only, and needs \
+                                        them on the host (or a BPF token, from Linux 6.9 on)"
+                .to_owned()
+        }
+        None => memlock(&status)
+            .unwrap_or_else(|| format!("not permitted by this kernel's policy{}", suspects(&status))),
     };
-    let errno = error.errno().unwrap_or(libc::EPERM);
-    Error::new(ErrorKind::Permission, format!("{reason} ({})", crate::error::errno_text(errno)))
+    Error::new(ErrorKind::Permission, reason)
 }
 
 fn missing(held: u64, need: Need) -> Option<&'static str> {
@@ -59,13 +60,42 @@ fn missing(held: u64, need: Need) -> Option<&'static str> {
     }
 }
 
-fn effective_capabilities() -> Option<u64> {
-    // In one piece: the length that the file tells is 0, so that reading it whole would begin with a few bytes.
-    let status = BufReader::new(File::open("/proc/self/status").ok()?);
-    let held = |line: std::io::Result<String>| {
-        u64::from_str_radix(line.ok()?.strip_prefix("CapEff:")?.trim(), 16).ok()
-    };
-    status.lines().find_map(held)
+/// What `/proc/self/status` says of this process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Status {
+    /// The effective ones, by number.
+    capabilities: u64,
+    /// Some system calls are filtered: containers forbid bpf(2) that way.
+    seccomp: bool,
+}
+
+impl Status {
+    fn read() -> Option<Self> {
+        // In one piece: the length that the file tells is 0, so that reading it whole would begin with a few bytes.
+        let file = BufReader::new(File::open("/proc/self/status").ok()?);
+        Self::parse(file.lines().map_while(Result::ok))
+    }
+
+    /// None without a line of capabilities.
+    fn parse(lines: impl Iterator<Item = String>) -> Option<Self> {
+        let (mut capabilities, mut seccomp) = (None, false);
+        for line in lines {
+            match line.split_once(':') {
+                Some(("CapEff", set)) => capabilities = u64::from_str_radix(set.trim(), 16).ok(),
+                // 1 allows four calls, of which none is bpf(2); 2 is a filter.
+                Some(("Seccomp", mode)) => seccomp = mode.trim() != "0",
+                _ => {}
+            }
+        }
+        Some(Self { capabilities: capabilities?, seccomp })
+    }
+}
+
+/// Whether the capabilities of this process do not count for BPF, which is the host's.
+fn in_user_namespace() -> bool {
+    /// The inode number of the first user namespace (`PROC_USER_INIT_INO`).
+    const HOST: &str = "user:[4026531837]";
+    fs::read_link("/proc/self/ns/user").is_ok_and(|namespace| namespace.as_os_str() != HOST)
 }
 
 /// What the verifier's `log` means when lockdown is on: in the mode `confidentiality` the kernel withholds the helpers that
@@ -73,30 +103,42 @@ fn effective_capabilities() -> Option<u64> {
 pub(crate) fn withheld_helper(log: &str) -> Option<Error> {
     let missing = |line: &str| line.contains("unknown func") || line.contains("cannot use helper");
     let withheld = log.lines().any(|line| missing(line) && line.contains("bpf_probe_read"));
-    let lockdown = if withheld { lockdown() } else { String::new() };
-    (!lockdown.is_empty()).then(|| {
+    let lockdown = if withheld { lockdown() } else { None };
+    lockdown.map(|lockdown| {
         let reason = "programs may not read the kernel's memory";
         Error::new(
             ErrorKind::Permission,
-            format!("not permitted by this kernel's policy{lockdown}: {reason}"),
+            format!("not permitted by this kernel's policy ({lockdown}): {reason}"),
         )
     })
 }
 
 /// The lockdown mode, when it is on and can be read.
-fn lockdown() -> String {
-    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode);
-    match mode {
-        Some(mode) if mode != "none" => format!(" (kernel lockdown is on: {mode})"),
-        _ => String::new(),
-    }
+fn lockdown() -> Option<String> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(mode, _)| mode)?;
+    (mode != "none").then(|| format!("kernel lockdown is on: {mode}"))
+}
+
+/// The security modules that have a say about BPF, when they can be read.
+fn security_modules() -> Option<String> {
+    const ASKED: [&str; 5] = ["selinux", "apparmor", "smack", "tomoyo", "bpf"];
+    let text = fs::read_to_string("/sys/kernel/security/lsm").ok()?;
+    let asked: Vec<&str> = text.trim().split(',').filter(|name| ASKED.contains(name)).collect();
+    (!asked.is_empty()).then(|| format!("security modules: {}", asked.join(", ")))
+}
+
+/// What may have said no, in brackets behind a space; empty if nothing is known that could.
+fn suspects(status: &Status) -> String {
+    let seccomp = status.seccomp.then(|| "a seccomp filter is on".to_owned());
+    let known: Vec<String> = lockdown().into_iter().chain(seccomp).chain(security_modules()).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) }
 }
 
 /// The limit on locked memory, when that may stand in the way: the smallest map is allowed, one that is larger than
 /// the limit is not. Kernels from 5.11 on do not count maps, and allow both. Where not even the smallest is allowed, other
 /// maps of the user may have used the limit up, or a policy forbids them all: it cannot be told from outside.
-fn memlock() -> Option<String> {
+fn memlock(status: &Status) -> Option<String> {
     /// Larger limits are no obstacle to anybody.
     const LARGEST_TRIED: u64 = 64 << 20;
     const PAGE: u32 = 4096;
@@ -126,7 +168,7 @@ fn memlock() -> Option<String> {
         false => Some(format!(
             "not permitted, by this kernel's policy{} or because before Linux 5.11 maps count as locked memory, of which \
              this user may have {kib} KiB (raise that: ulimit -l unlimited)",
-            lockdown()
+            suspects(status)
         )),
     }
 }
@@ -150,6 +192,16 @@ mod tests {
         assert_eq!(missing(1 << CAP_BPF, Need::Maps), None);
         assert_eq!(missing(1 << CAP_BPF, Need::Tracing), Some("CAP_PERFMON"));
         assert!(missing(0, Need::Tracing).unwrap().contains("CAP_BPF and CAP_PERFMON"));
+    }
+
+    #[test]
+    fn the_status_of_a_process_is_read() {
+        let parse = |text: &str| Status::parse(text.lines().map(str::to_owned));
+        let status =
+            parse("Name:\tx\nCapEff:\t000001ffffffffff\nSeccomp:\t2\nSeccomp_filters:\t1\n").unwrap();
+        assert_eq!((status.capabilities, status.seccomp), (0x1ff_ffff_ffff, true));
+        assert!(!parse("CapEff:\t0\nSeccomp:\t0\n").unwrap().seccomp);
+        assert!(parse("CapPrm:\t0\nCapEff:\tx\n").is_none());
     }
 
     #[test]

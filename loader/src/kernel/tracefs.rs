@@ -59,6 +59,9 @@ impl TraceFs {
     }
 
     /// The list of functions that can be traced, one a line, followed by `[module]` for those of modules.
+    ///
+    /// # Errors
+    /// `NotFound` without `CONFIG_DYNAMIC_FTRACE`; `Permission`, also under lockdown.
     pub fn traceable_functions(&self) -> Result<String> {
         const LIMIT: u64 = 64 << 20;
         self.read_up_to("available_filter_functions", LIMIT)
@@ -113,6 +116,9 @@ pub struct DynamicEvent {
 
 impl DynamicEvent {
     /// Defines the event `group:name` by appending `definition` to `file` of tracefs.
+    ///
+    /// # Errors
+    /// `NotFound` when tracefs has no such file; the kernel's errno for a definition that it does not take.
     pub fn create(
         tracefs: TraceFs,
         file: &'static str,
@@ -125,6 +131,9 @@ impl DynamicEvent {
     }
 
     /// The id that `perf_event_open(2)` takes.
+    ///
+    /// # Errors
+    /// As for [`TraceFs::tracepoint_id`].
     pub fn id(&self) -> Result<u64> {
         self.tracefs.tracepoint_id(&self.group, &self.name)
     }

@@ -19,8 +19,10 @@ pub struct RelocatedProgram {
     pub name: String,
     /// The program, then the functions it calls.
     pub insns: Vec<Insn>,
-    /// What is still symbolic: maps, data and externs only. By offset.
+    /// What is still symbolic: maps, data, jump tables and externs only. By offset.
     pub relocations: Vec<Relocation>,
+    /// Where `switch` statements jump to.
+    pub jump_tables: Vec<Vec<InsnOffset>>,
     /// Where functions start; all functions or none.
     pub func_info: Vec<FuncInfo>,
     /// Source lines; empty without `func_info`.
@@ -101,6 +103,7 @@ impl LinkedProgram {
             name: self.name,
             insns: self.insns,
             relocations: self.relocations,
+            jump_tables: self.jump_tables,
             func_info: self.func_info,
             line_info,
             functions: self.functions,

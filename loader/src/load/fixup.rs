@@ -5,7 +5,7 @@
 //! which one in `imm`, the second has the rest) or, for functions of the kernel, a `call`.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::externs::{Externs, Resolved};
 use super::target::KernelTypes;
@@ -14,6 +14,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::insn::{Insn, OP_CALL, OP_LD_IMM64, pseudo};
 use crate::linker::RelocatedProgram;
 use crate::map::Map;
+use crate::spec::map::map_type;
 use crate::spec::{ObjectSpec, RelocTarget, Relocation, kconfig};
 
 /// Marks a reference to a map that was not created: a call of a helper that does not exist. Harmless in code
@@ -31,6 +32,12 @@ pub(super) struct Fixup<'a> {
     pub(super) failed: &'a BTreeMap<String, Error>,
     pub(super) externs: &'a mut Externs,
     pub(super) types: &'a mut KernelTypes,
+    /// Where the variables of the arena begin, in bytes from its start.
+    pub(super) arena_variables: u32,
+    /// What stands for the privilege.
+    pub(super) token: Option<BorrowedFd<'a>>,
+    /// The maps that jump tables became, which must stay open until the program is loaded.
+    pub(super) jump_tables: Vec<Map>,
     /// Modules whose functions are called; `call` has the position plus 1 in `off`.
     pub(super) modules: Vec<KernelType>,
 }
@@ -40,13 +47,18 @@ impl Fixup<'_> {
     pub(super) fn apply(&mut self, program: &RelocatedProgram) -> Result<Vec<Insn>> {
         let mut insns = program.insns.clone();
         for relocation in &program.relocations {
-            self.patch(relocation, &mut insns)
+            self.patch(program, relocation, &mut insns)
                 .with_context(|| format!("relocate instruction {}", relocation.at.0))?;
         }
         Ok(insns)
     }
 
-    fn patch(&mut self, relocation: &Relocation, insns: &mut [Insn]) -> Result<()> {
+    fn patch(
+        &mut self,
+        program: &RelocatedProgram,
+        relocation: &Relocation,
+        insns: &mut [Insn],
+    ) -> Result<()> {
         let outside = || Error::invalid("a relocation outside of the program");
         let rest = insns.get_mut(relocation.at.0..).ok_or_else(outside)?;
         match (relocation.target, rest) {
@@ -56,6 +68,7 @@ impl Fixup<'_> {
                 RelocTarget::Map { index } => self.map(index, None, first, second),
                 RelocTarget::Data { map, offset } => self.map(map, Some(offset), first, second),
                 RelocTarget::Extern { index } => self.load(index, first, second),
+                RelocTarget::JumpTable { index } => self.jump_table(program, index, first),
                 _ => Ok(()),
             },
             (_, []) => Err(outside()),
@@ -65,9 +78,7 @@ impl Fixup<'_> {
 
     fn map(&self, index: usize, offset: Option<u32>, first: &mut Insn, second: &mut Insn) -> Result<()> {
         let declared = self.spec.maps.get(index).ok_or_else(|| Error::invalid("a reference to no map"))?;
-        if let Some(error) = self.failed.get(&declared.name) {
-            return Err(Error::new(error.kind(), error.to_string()));
-        }
+        self.check_created(&declared.name)?;
         let Some(map) = self.maps.get(&declared.name) else {
             let call = poison(POISON_MAP, index);
             (*first, *second) = (call, call);
@@ -75,7 +86,24 @@ impl Fixup<'_> {
         };
         first.imm = map.as_fd().as_raw_fd();
         first.src = if offset.is_some() { pseudo::MAP_VALUE } else { pseudo::MAP_FD };
-        second.imm = offset.unwrap_or(0).cast_signed();
+        let start = if declared.map_type == map_type::ARENA { self.arena_variables } else { 0 };
+        second.imm = offset.map_or(0, |offset| start.wrapping_add(offset)).cast_signed();
+        Ok(())
+    }
+
+    /// The reason, if the map was to be created and could not be.
+    fn check_created(&self, name: &str) -> Result<()> {
+        self.failed.get(name).map_or(Ok(()), |error| Err(Error::new(error.kind(), error.to_string())))
+    }
+
+    /// `ld_imm64` of a jump table, which becomes a map; the instruction that jumps finds the target in it.
+    fn jump_table(&mut self, program: &RelocatedProgram, index: usize, first: &mut Insn) -> Result<()> {
+        let targets =
+            program.jump_tables.get(index).ok_or_else(|| Error::invalid("a reference to no table"))?;
+        let map = super::map::jump_table(targets, self.token).context("make its jump table")?;
+        first.src = pseudo::MAP_VALUE;
+        first.imm = map.as_fd().as_raw_fd();
+        self.jump_tables.push(map);
         Ok(())
     }
 
@@ -84,6 +112,7 @@ impl Fixup<'_> {
         let dst = first.dst;
         let (src, low, high) = match self.externs.resolve(self.spec, index, self.types)? {
             Resolved::Kconfig { offset } => {
+                self.check_created(kconfig::SECTION)?;
                 let map = self.maps.get(kconfig::SECTION);
                 let map = map.ok_or_else(|| Error::invalid("the map `.kconfig` was not created"))?;
                 (pseudo::MAP_VALUE, map.as_fd().as_raw_fd(), offset.cast_signed())

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::btf::ObjectTypes;
 use super::{KernelTypes, pin, struct_ops};
 use crate::error::{Error, Result, ResultExt};
+use crate::insn::InsnOffset;
 use crate::kernel::btf::BtfObject;
-use crate::kernel::cpu;
 use crate::kernel::privilege::{Need, explain};
+use crate::kernel::{cpu, probe};
 use crate::map::{KernelValue, Map, MapBtf, MapConfig, UpdateMode};
 use crate::spec::map::{MapSpec, map_flag, map_type};
 use crate::spec::{InitialTarget, ObjectSpec, Pinning};
@@ -27,7 +29,7 @@ pub(super) struct Created {
 /// What maps are created with.
 pub(super) struct With<'a> {
     /// The object's types.
-    pub(super) btf: Option<&'a BtfObject>,
+    pub(super) types: &'a ObjectTypes,
     /// Where maps are that are pinned by name.
     pub(super) root: &'a Path,
     /// What stands for the privilege.
@@ -42,6 +44,11 @@ pub(super) fn create_all(
     types: &mut KernelTypes,
 ) -> Created {
     let mut created = Created { maps: given, failed: BTreeMap::new() };
+    for (name, map) in created.maps.iter().filter(|(_, map)| map.info().map_type == map_type::ARENA) {
+        if let Err(error) = map.memory() {
+            created.failed.insert(name.clone(), error);
+        }
+    }
     for declared in &spec.maps {
         if declared.autocreate && !created.maps.contains_key(&declared.name) {
             let map = match declared.struct_ops {
@@ -82,10 +89,14 @@ fn create_struct_ops(
     types: &mut KernelTypes,
 ) -> Result<Map> {
     let fitted = struct_ops::fit(spec, declared, types)?;
+    if let Some(refused) = &with.types.refused {
+        return Err(Error::incompatible(format!("it needs the object's types ({refused})")));
+    }
     let value_size = u32::try_from(fitted.bytes.len()).unwrap_or(u32::MAX);
     let mut config = MapConfig { value_size, token: with.token, ..config_of(declared, None)? };
     // The kernel wants the object's types here, too, and looks for none in them.
-    config.btf = with.btf.map(|btf| MapBtf { fd: btf.as_fd(), key_type_id: 0, value_type_id: 0 });
+    config.btf =
+        with.types.object.as_ref().map(|btf| MapBtf { fd: btf.as_fd(), key_type_id: 0, value_type_id: 0 });
     let module = types.module_object(fitted.value)?;
     config.kernel_value = Some(KernelValue { type_id: fitted.value.id.0, module });
     Map::create(&config).map_err(|error| explain(error, Need::Tracing))
@@ -109,13 +120,10 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
         let len = declared.extra.len();
         return Err(Error::incompatible(format!("its definition has {len} bytes more, of unknown meaning")));
     }
-    if declared.map_type == map_type::ARENA && declared.contents.is_some() {
-        return Err(Error::incompatible("variables in an arena are not supported by this loader"));
-    }
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
-    let mut config = MapConfig { token: with.token, ..config_of(declared, with.btf)? };
+    let mut config = MapConfig { token: with.token, ..config_of(declared, with.types.object.as_ref())? };
     config.inner = template.as_ref().map(Map::as_fd);
     let map = match Map::create(&config) {
         // Some types take no key and value types, and which do has changed over the years.
@@ -127,12 +135,62 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     };
     // What is missing for the programs is named now, not in a second attempt.
     let map = map.map_err(|error| explain(error, Need::Tracing))?;
-    if let Some(contents) = &declared.contents {
-        map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
+    match &declared.contents {
+        _ if declared.map_type == map_type::ARENA => fill_arena(declared, &map, with)?,
+        Some(contents) => {
+            map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
+        }
+        None => {}
     }
     if declared.freeze {
         map.freeze().context("freeze it")?;
     }
+    Ok(map)
+}
+
+/// Stores the variables of an arena. The kernel learns from the mapping at which address the arena is for us, without which it
+/// loads no program that uses it.
+fn fill_arena(declared: &MapSpec, map: &Map, with: &With<'_>) -> Result<()> {
+    let memory = map.memory()?;
+    let Some(contents) = &declared.contents else { return Ok(()) };
+    let start = arena_variables(declared, with.token);
+    match memory.write(start, contents) {
+        true => Ok(()),
+        false => {
+            let (size, len) = (memory.len(), contents.len());
+            Err(Error::invalid(format!("its variables have {len} bytes, the arena has {size}")))
+        }
+    }
+}
+
+/// Where the variables of an arena begin, in bytes from its start: in the last pages where the kernel lets programs refer to
+/// these, so that what is allocated begins at the start (as libbpf has it since 1.8); else in the first.
+pub(super) fn arena_variables(declared: &MapSpec, token: probe::Token<'_>) -> usize {
+    let len = declared.contents.as_ref().map_or(0, Vec::len);
+    if len == 0 || !probe::far_offsets(token).unwrap_or(false) {
+        return 0;
+    }
+    let page = cpu::page_size() as usize;
+    let whole = (declared.max_entries as usize).saturating_mul(page);
+    whole.saturating_sub(len.checked_next_multiple_of(page).unwrap_or(0))
+}
+
+/// The table of a `switch`, whose entries are instructions of the program that is to be loaded.
+pub(super) fn jump_table(targets: &[InsnOffset], token: Option<BorrowedFd<'_>>) -> Result<Map> {
+    /// Bytes of a `struct bpf_insn_array_value`: where the instruction is in the program, as it was given, rewritten, and
+    /// translated, each in 32 bits; the kernel fills in the latter two.
+    const VALUE: u32 = 16;
+    let max_entries = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    let shape = MapConfig { key_size: 4, value_size: VALUE, max_entries, ..MapConfig::default() };
+    let config = MapConfig { name: ".jumptables".to_owned(), map_type: map_type::INSN_ARRAY, token, ..shape };
+    let map = Map::create(&config)?;
+    for (slot, target) in (0_u32..).zip(targets) {
+        let mut value = [0; VALUE as usize];
+        let target = u32::try_from(target.0).unwrap_or(u32::MAX).to_ne_bytes();
+        value.iter_mut().zip(target).for_each(|(slot, byte)| *slot = byte);
+        map.update(&slot.to_ne_bytes(), &value, UpdateMode::Any)?;
+    }
+    map.freeze()?;
     Ok(map)
 }
 

@@ -29,14 +29,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{Link, usdt};
-use crate::error::{Error, Result, ResultExt};
-use crate::kernel::btf::BtfObject;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::kernel::{probe, token};
 use crate::linker;
 use crate::map::{Map, UpdateMode};
 use crate::program::Program;
 use crate::section::{ProgramKind, Target, attach_type, program_type};
-use crate::spec::{InitialTarget, MapSpec, ObjectSpec};
+use crate::spec::map::map_type;
+use crate::spec::{Global, GlobalValue, InitialTarget, MapSpec, ObjectSpec};
 use crate::sys::bpf::fd_u32;
 pub use externs::Externs;
 use fixup::Fixup;
@@ -79,10 +79,12 @@ pub struct Object {
     maps: BTreeMap<String, Map>,
     /// Why maps that were to be created were not.
     failed_maps: BTreeMap<String, Error>,
-    btf: Option<BtfObject>,
+    btf: btf::ObjectTypes,
     types: KernelTypes,
     externs: Externs,
     token: Option<OwnedFd>,
+    /// Where the variables of the object's arena begin, in bytes from its start.
+    arena_variables: u32,
     /// Where programs on static probes find their arguments; once one is loaded.
     usdt: Option<Arc<usdt::Tables>>,
 }
@@ -104,14 +106,15 @@ impl Object {
             Externs::configure(&mut spec, &options.kconfig, owned(token.as_ref().map(AsFd::as_fd))?);
         let btf = btf::load(&spec, token.as_ref().map(AsFd::as_fd));
         let root = options.pin_root.unwrap_or_else(|| PathBuf::from(PIN_ROOT));
-        let with = map::With { btf: btf.as_ref(), root: &root, token: token.as_ref().map(AsFd::as_fd) };
+        let with = map::With { types: &btf, root: &root, token: token.as_ref().map(AsFd::as_fd) };
         let created = map::create_all(&spec, options.maps, &with, &mut types);
         let map::Created { maps, failed: mut failed_maps } = created;
         match failed_maps.pop_first() {
             Some((_, error)) if !options.skip_failed_maps => return Err(error),
             first => failed_maps.extend(first),
         }
-        Ok(Self { spec, maps, failed_maps, btf, types, externs, token, usdt: None })
+        let arena_variables = arena_variables(&spec, token.as_ref().map(AsFd::as_fd));
+        Ok(Self { spec, maps, failed_maps, btf, types, externs, token, arena_variables, usdt: None })
     }
 
     /// Links, relocates and loads the program `name`, and puts it into the program arrays that declare it.
@@ -160,30 +163,55 @@ impl Object {
             None => linked.relocate_without_types()?,
         };
         let (maps, externs, types) = (&self.maps, &mut self.externs, &mut self.types);
-        let failed = &self.failed_maps;
-        let mut fixup = Fixup { spec: &self.spec, maps, failed, externs, types, modules: Vec::new() };
+        let token = self.token.as_ref().map(AsFd::as_fd);
+        let mut fixup = Fixup {
+            spec: &self.spec,
+            maps,
+            failed: &self.failed_maps,
+            externs,
+            types,
+            arena_variables: self.arena_variables,
+            token,
+            jump_tables: Vec::new(),
+            modules: Vec::new(),
+        };
         let insns = fixup.apply(&relocated)?;
-        let called = fixup.modules;
+        let (called, _jump_tables) = (fixup.modules, fixup.jump_tables);
         // Owned, since they must stay open until the program is loaded.
         let modules =
             called.iter().map(|module| owned(types.module_object(*module)?)).collect::<Result<Vec<_>>>()?;
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
-        let (kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
+        let (mut kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
+        // One link for all places of a static probe, where the kernel has such links; the program must be loaded for it.
+        if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token).unwrap_or(false) {
+            kind.attach_type = attach_type::TRACE_UPROBE_MULTI;
+        }
         let program = program::load(&program::Parts {
             object: &self.spec,
             spec,
             kind: &kind,
             relocated: &relocated,
             insns: &insns,
-            btf: self.btf.as_ref(),
+            btf: self.btf.object.as_ref(),
             attach_to,
             modules: &modules,
-            token: self.token.as_ref().map(AsFd::as_fd),
-        })?;
+            token,
+        });
+        let program = program.map_err(|error| self.without_types(error))?;
         self.after_load(index, &program)?;
         match program.kind().target {
             Target::Usdt { .. } => self.with_usdt_tables(program),
             _ => Ok(program),
+        }
+    }
+
+    /// A program may be rejected because the kernel has not got the types of its functions.
+    fn without_types(&self, error: Error) -> Error {
+        match &self.btf.refused {
+            Some(refused) if error.kind() == ErrorKind::Verifier => {
+                error.context(format!("without the object's types ({refused})"))
+            }
+            _ => error,
         }
     }
 
@@ -218,6 +246,9 @@ impl Object {
     }
 
     /// The map declared under `name`.
+    ///
+    /// # Errors
+    /// `NotFound` when the object declares none of that name, or it was not created.
     pub fn map(&self, name: &str) -> Result<&Map> {
         self.maps.get(name).ok_or_else(|| Error::not_found(format!("the object has no map `{name}`")))
     }
@@ -254,6 +285,9 @@ impl Object {
 
     /// How many records the programs could not send, by convention: they count in a per-CPU array of u64 named `lost`
     /// (entry 0) or in a global u64 variable of that name. `None` if the object has neither.
+    ///
+    /// # Errors
+    /// Those of reading the map.
     pub fn lost(&self) -> Result<Option<u64>> {
         if let Some(map) = self.maps.get(LOST).filter(|map| map.is_per_cpu()) {
             return map.sum_percpu_u64(0).map(Some).context("read the map `lost`");
@@ -273,9 +307,42 @@ impl Object {
     pub fn global(&self, name: &str) -> Result<Vec<u8>> {
         let missing = || Error::not_found(format!("the object has no global variable `{name}`"));
         let global = self.spec.globals().iter().find(|global| global.name == name).ok_or_else(missing)?;
-        let map = self.spec.maps.get(global.map).ok_or_else(missing)?;
-        let value = self.map(&map.name)?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        let declared = self.spec.maps.get(global.map).ok_or_else(missing)?;
+        let map = self.map(&declared.name)?;
+        if declared.map_type == map_type::ARENA {
+            let mut value = vec![0; global.size];
+            let inside = map.memory()?.read(self.start_of(declared, global), &mut value);
+            return inside.then_some(value).ok_or_else(missing);
+        }
+        let value = map.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
         Ok(crate::bytes::slice_at(&value, global.offset, global.size)?.to_vec())
+    }
+
+    /// Sets a global variable while programs run, which see it at once. A number that is aligned, as C has them, changes as a
+    /// whole. No system call is made, but for the first variable of a section.
+    ///
+    /// # Errors
+    /// As for [`ObjectSpec::set_global`]; `Incompatible` also for constants, and for variables of a section where all are
+    /// static or hidden, which only the programs share.
+    pub fn set_global(&self, name: &str, value: impl GlobalValue) -> Result<()> {
+        let global = self.spec.global_for(name, &value)?;
+        let set = || -> Result<()> {
+            let missing = || Error::not_found("it is in no map");
+            let declared = self.spec.maps.get(global.map).ok_or_else(missing)?;
+            if declared.freeze {
+                return Err(Error::incompatible("it is a constant, to be set before the object is created"));
+            }
+            let memory = self.map(&declared.name)?.memory()?;
+            let inside = memory.write(self.start_of(declared, global), &value.bytes(self.spec.endian));
+            inside.then_some(()).ok_or_else(missing)
+        };
+        set().with_context(|| format!("set variable `{name}`"))
+    }
+
+    /// Bytes from the start of a map's memory to a variable in it.
+    fn start_of(&self, declared: &MapSpec, global: &Global) -> usize {
+        let start = if declared.map_type == map_type::ARENA { self.arena_variables as usize } else { 0 };
+        start.saturating_add(global.offset)
     }
 
     /// Whether the kernel itself, modules apart, has a function of that name; none if it was not in
@@ -293,6 +360,11 @@ impl Object {
     pub fn spec(&self) -> &ObjectSpec {
         &self.spec
     }
+}
+
+fn arena_variables(spec: &ObjectSpec, token: probe::Token<'_>) -> u32 {
+    let arena = spec.maps.iter().find(|map| map.map_type == map_type::ARENA);
+    arena.map_or(0, |arena| u32::try_from(map::arena_variables(arena, token)).unwrap_or(u32::MAX))
 }
 
 fn owned(fd: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {

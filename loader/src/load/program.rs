@@ -61,15 +61,18 @@ pub(super) fn load(parts: &Parts<'_>) -> Result<Program> {
     loaded.map_err(|error| blame(error, object, &relocated.poisoned))
 }
 
-/// When the verifier stumbled over an instruction that this kernel has no answer for, says which field of
-/// which struct it was, and where in the source.
+/// When the verifier stumbled over an instruction that this kernel has no answer for, which it calls an unknown function, says
+/// in its place which field of which struct it was, and where in the source.
 fn blame(error: Error, object: &ObjectSpec, poisoned: &[PoisonedInsn]) -> Error {
-    let Some(log) = error.verifier_log() else { return error };
+    let (Some(log), Some(errno)) = (error.verifier_log(), error.errno()) else { return error };
     let reached = verifier_log::unknown_calls(log);
     if let Some(insn) = poisoned.iter().find(|insn| reached.iter().any(|call| call.at == insn.at.0)) {
-        let source =
-            insn.source.as_ref().map(|line| format!(" at {}:{} `{}`", line.file, line.line, line.text));
-        return error.context(format!("{}{}", insn.failure, source.unwrap_or_default()));
+        let source = insn.source.as_ref().map(|line| {
+            let file = line.file.rsplit('/').next().unwrap_or_default();
+            format!("; at `{} @ {file}:{}`", line.text, line.line)
+        });
+        let why = format!("{}{}", insn.failure, source.unwrap_or_default());
+        return Error::verifier(errno, why, log.to_owned());
     }
     let missing = reached.iter().find_map(|call| {
         let name = |base| usize::try_from(call.helper.checked_sub(base)?).ok();
@@ -80,7 +83,10 @@ fn blame(error: Error, object: &ObjectSpec, poisoned: &[PoisonedInsn]) -> Error 
         external.or_else(|| map.map(|it| format!("it uses the map `{}`, which was not created", it.name)))
     });
     match missing {
-        Some(missing) => error.context(missing),
+        Some(why) => {
+            let why = format!("{why}{}", verifier_log::at_source(log));
+            Error::verifier(errno, why, log.to_owned())
+        }
         None => error,
     }
 }

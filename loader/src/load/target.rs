@@ -1,7 +1,7 @@
 //! What an object is fitted to: the types of a kernel and of its modules.
 //!
-//! In: a spec, and the kernel's BTF or files in its place ([`TargetFiles`]). Out: [`KernelTypes`]: a [`CoreResolver`] that knows every name
-//! the object may ask for, after one pass over the kernel's types, and, only if some name is not there, one over
+//! In: a spec, and the kernel's BTF or files in its place ([`TargetFiles`]). Out: [`KernelTypes`]: a [`CoreResolver`] that knows
+//! every name the object may ask for, after one pass over the kernel's types, and, only if some name is not there, one over
 //! each module's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,6 +59,9 @@ impl KernelTypes {
     /// Looks up all that any program of `spec` may ask for, in the running kernel and its modules or, if a file is given
     /// for the kernel, in the given files alone. Reads nothing if the object asks for nothing, so that such objects
     /// load on kernels without BTF.
+    ///
+    /// # Errors
+    /// `NotSupported` when the kernel has no types and the object needs them; `NotFound` and `InvalidObject` for the files.
     pub fn find(spec: &ObjectSpec, files: &TargetFiles) -> Result<Self> {
         Self::look_up(spec, files, &core_records(spec), &wanted_names(spec), &[])
     }
@@ -66,6 +69,9 @@ impl KernelTypes {
     /// As [`KernelTypes::find`], for programs that the running kernel is to load: hooks and symbols are its own,
     /// whatever file the fields are relocated by. So it is with libbpf's `btf_custom_path`. Finds out as well which of
     /// `functions` that kernel has, see [`KernelTypes::has_function`].
+    ///
+    /// # Errors
+    /// As for [`KernelTypes::find`].
     pub fn find_to_load(spec: &ObjectSpec, files: &TargetFiles, functions: &[&str]) -> Result<Self> {
         if files.kernel.is_none() && files.modules.is_empty() {
             return Self::look_up(spec, files, &core_records(spec), &wanted_names(spec), functions);
@@ -172,6 +178,9 @@ impl KernelTypes {
     }
 
     /// The BTF object of the module that has a type; none for the kernel itself. Needs `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    /// `Permission`; `NotFound` when the module has gone since.
     pub fn module_object(&mut self, found: KernelType) -> Result<Option<BorrowedFd<'_>>> {
         let module = found.blob.checked_sub(1).and_then(|number| self.modules.get_mut(number));
         module.map(KernelModule::object).transpose()

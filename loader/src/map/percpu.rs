@@ -8,11 +8,21 @@ use crate::error::{Error, Result};
 use crate::kernel::cpu;
 use crate::spec::map::map_type;
 
+/// Of which types the kernel copies one value for each possible CPU (`bpf_map_value_size`).
+pub(super) fn has_a_value_per_cpu(map_type: u32) -> bool {
+    matches!(
+        map_type,
+        map_type::PERCPU_HASH
+            | map_type::PERCPU_ARRAY
+            | map_type::LRU_PERCPU_HASH
+            | map_type::PERCPU_CGROUP_STORAGE
+    )
+}
+
 impl Map {
     /// Whether an entry has a value for each CPU.
     pub fn is_per_cpu(&self) -> bool {
-        let map_type = self.info().map_type;
-        matches!(map_type, map_type::PERCPU_HASH | map_type::PERCPU_ARRAY | map_type::LRU_PERCPU_HASH)
+        has_a_value_per_cpu(self.info().map_type)
     }
 
     /// The values of `key` by CPU number; `None` when it is not there.
@@ -55,6 +65,9 @@ impl Map {
 
     /// The sum over all possible CPUs of the u64 at array index `index` of a per-CPU array of u64 values; the
     /// form in which our programs count lost events.
+    ///
+    /// # Errors
+    /// As for [`Map::lookup`].
     pub fn sum_percpu_u64(&self, index: u32) -> Result<u64> {
         let value = self.lookup(&index.to_ne_bytes())?.unwrap_or_default();
         let counts = value.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok());

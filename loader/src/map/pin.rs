@@ -16,12 +16,18 @@ use std::os::fd::AsFd as _;
 
 impl Map {
     /// Pins the map at `path`, which must not exist and must be on a bpffs.
+    ///
+    /// # Errors
+    /// `Exists`; `NotFound` for the directory; `Permission`, also when that is not on a bpffs.
     pub fn pin(&self, path: &Path) -> Result<()> {
         bpf::obj_pin(self.fd.as_fd(), &c_path(path)?)?;
         Ok(())
     }
 
     /// As [`Map::pin`]; makes the directories above it (mode 0700) if they are missing.
+    ///
+    /// # Errors
+    /// As for [`Map::pin`], and those of making directories.
     pub fn pin_with_parent(&self, path: &Path) -> Result<()> {
         if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
@@ -32,6 +38,9 @@ impl Map {
 
     /// Pins the map at `path` in place of whatever is pinned there: at no moment is there no pin, and whoever opens it gets
     /// the old map or the new one.
+    ///
+    /// # Errors
+    /// As for [`Map::pin`], but for `Exists`.
     pub fn repin(&self, path: &Path) -> Result<()> {
         let name = path.file_name().ok_or_else(|| Error::invalid("the path has no last part"))?;
         let mut temporary = OsString::from(".");

@@ -209,4 +209,6 @@ pub mod map_flag {
     pub const VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
     /// A token stands for the privilege (6.9).
     pub const TOKEN_FD: u32 = 1 << 16;
+    /// A ring buffer that is full loses its oldest records, not the newest (6.19).
+    pub const RB_OVERWRITE: u32 = 1 << 19;
 }

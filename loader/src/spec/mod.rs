@@ -4,13 +4,14 @@
 //! editable, and holding no fd. Next: [`crate::linker`] puts single programs together.
 //!
 //! One file for each thing that an object has: [`program`] (code and programs), [`relocation`], [`map`] with its
-//! readers `btf_map` and `legacy_map`, [`data`] (global variables), [`struct_ops`], [`externs`]; `variables` is what BTF
-//! says about them, `fixups` what it must be told.
+//! readers `btf_map` and `legacy_map`, [`data`] (global variables), `jump_table`, [`struct_ops`], [`externs`]; `variables` is
+//! what BTF says about them, `fixups` what it must be told.
 
 mod btf_map;
 pub mod data;
 pub mod externs;
 mod fixups;
+mod jump_table;
 pub mod kconfig;
 mod legacy_map;
 pub mod map;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 pub use data::{Global, GlobalValue};
 pub use externs::{ExternKind, ExternSpec};
+pub use jump_table::JumpTables;
 pub use map::{InitialTarget, InitialValue, MapSpec, Pinning};
 pub use program::{CodeSection, Function, FunctionRef, Linkage, ProgramSpec};
 pub use relocation::{RelocTarget, Relocation};
@@ -66,6 +68,7 @@ pub struct ObjectSpec {
     /// [`crate::btf::encode::for_kernel`].
     pub btf_fixups: Fixups,
     code: BTreeMap<SectionIndex, CodeSection>,
+    jump_tables: JumpTables,
     /// By name.
     globals: Vec<Global>,
 }
@@ -92,6 +95,7 @@ impl ObjectSpec {
         let mut externs = externs::read_externs(&elf, btf.as_ref(), &variables, &mut places)?;
         let kconfig = kconfig::lay_out(&mut externs, btf.as_ref(), variables.datasec(kconfig::SECTION))?;
 
+        let jump_tables = jump_table::read(&elf, &mut places)?;
         btf_map::read_initial_values(&elf, &values, &mut maps, &programs, &places)?;
         relocation::read_relocations(&elf, &mut code, &places)?;
         let globals = data::read_globals(&elf, &variables, &places)?;
@@ -103,7 +107,19 @@ impl ObjectSpec {
         drop(variables);
         let (license, kernel_version) = (read_license(&elf)?, read_version(&elf)?);
         let endian = elf.endian;
-        Ok(Self { endian, license, kernel_version, programs, maps, externs, btf, btf_fixups, code, globals })
+        Ok(Self {
+            endian,
+            license,
+            kernel_version,
+            programs,
+            maps,
+            externs,
+            btf,
+            btf_fixups,
+            code,
+            jump_tables,
+            globals,
+        })
     }
 
     /// The program of that name.
@@ -136,6 +152,11 @@ impl ObjectSpec {
         &self.code
     }
 
+    /// Where `switch` statements jump to.
+    pub fn jump_tables(&self) -> &JumpTables {
+        &self.jump_tables
+    }
+
     /// The value of a global variable, in the object's byte order. Kind `NotFound` if there is none of
     /// that name, `Incompatible` if there are two.
     pub fn global(&self, name: &str) -> Result<&[u8]> {
@@ -151,9 +172,7 @@ impl ObjectSpec {
     /// differs from the value's, or if its type is another (bytes fit every type).
     pub fn set_global(&mut self, name: &str, value: impl GlobalValue) -> Result<()> {
         let bytes = value.bytes(self.endian);
-        let global = self.find_global(name)?;
-        data::check_value(global, self.btf.as_ref(), bytes.len(), value.shape())
-            .with_context(|| format!("set variable `{name}`"))?;
+        let global = self.global_for(name, &value)?;
         let (map, start, end) = (global.map, global.offset, global.offset.checked_add(global.size));
         self.maps
             .get_mut(map)
@@ -162,6 +181,14 @@ impl ObjectSpec {
             .ok_or_else(|| Error::incompatible(format!("variable `{name}` lies outside of its edited map")))?
             .copy_from_slice(&bytes);
         Ok(())
+    }
+
+    /// The variable of that name, which can hold `value`.
+    pub(crate) fn global_for(&self, name: &str, value: &impl GlobalValue) -> Result<&Global> {
+        let global = self.find_global(name)?;
+        data::check_value(global, self.btf.as_ref(), value.bytes(self.endian).len(), value.shape())
+            .with_context(|| format!("set variable `{name}`"))?;
+        Ok(global)
     }
 
     fn find_global(&self, name: &str) -> Result<&Global> {

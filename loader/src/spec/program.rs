@@ -95,6 +95,9 @@ impl CodeSection {
     }
 
     /// The instructions of a function of this section.
+    ///
+    /// # Errors
+    /// `InvalidObject` when it leaves the section.
     pub fn body(&self, function: &Function) -> Result<&[Insn]> {
         function
             .offset

@@ -51,6 +51,12 @@ pub enum RelocTarget {
         /// a variable and add to it later; the kernel checks the sum.
         offset: u32,
     },
+    /// `ld_imm64` of the table of a `switch`.
+    JumpTable {
+        /// Index into [`super::ObjectSpec::jump_tables`]; once linked, into
+        /// [`crate::linker::LinkedProgram::jump_tables`].
+        index: usize,
+    },
     /// `ld_imm64` or `call` of something that the kernel has.
     Extern {
         /// Index into [`super::ObjectSpec::externs`].
@@ -65,6 +71,8 @@ pub(super) struct Places {
     pub(super) maps: BTreeMap<(SectionIndex, u64), usize>,
     /// Maps that stand for a whole section.
     pub(super) data: BTreeMap<SectionIndex, usize>,
+    /// Jump tables by symbol.
+    pub(super) jump_tables: BTreeMap<SymbolIndex, usize>,
     /// Externs by symbol.
     pub(super) externs: BTreeMap<SymbolIndex, usize>,
 }
@@ -214,6 +222,12 @@ fn resolve_address(
     places: &Places,
     insn: Insn,
 ) -> Result<RelocTarget> {
+    if let Some(&index) = places.jump_tables.get(&symbol.index) {
+        return match insn.imm {
+            0 => Ok(RelocTarget::JumpTable { index }),
+            inside => Err(Error::invalid(format!("byte {inside} of the jump table `{}`", symbol.name))),
+        };
+    }
     if let Some(&map) = places.data.get(&section.index) {
         let value = u32::try_from(symbol.value)
             .map_err(|_| Error::invalid(format!("symbol `{}` is outside of its section", symbol.name)))?;

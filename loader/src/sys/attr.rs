@@ -43,6 +43,8 @@ attrs! {
         btf_key_type_id: u32, btf_value_type_id: u32, btf_vmlinux_value_type_id: u32, map_extra: u64,
         value_type_btf_obj_fd: u32, map_token_fd: u32,
     }
+    /// What goes beside the attributes of a command (`struct bpf_common_attr`, 7.x): where the kernel may write why it refused.
+    CommonAttr { log_buf: u64, log_size: u32, log_level: u32, log_true_size: u32, pad: u32, }
     /// `BPF_MAP_*_ELEM` and `BPF_MAP_GET_NEXT_KEY` (where `value` is `next_key`).
     MapElem { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64, }
     /// `BPF_MAP_FREEZE`, and other commands that take one fd.

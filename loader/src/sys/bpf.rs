@@ -60,6 +60,32 @@ pub fn map_create(mut attr: attr::MapCreate) -> SysResult<OwnedFd> {
     own_fd(CALL, ret)
 }
 
+/// As [`map_create`], with memory where the kernel may write why it refused (7.x). Older kernels know no such command, answer
+/// `EINVAL` and write nothing.
+pub fn map_create_logged(mut attr: attr::MapCreate, log: &mut [u8]) -> SysResult<OwnedFd> {
+    const CALL: &str = "bpf(BPF_MAP_CREATE)";
+    let mut common = attr::CommonAttr {
+        log_buf: write_ptr(log),
+        log_size: len_u32(CALL, log)?,
+        log_level: 1,
+        ..Default::default()
+    };
+    // SAFETY: the kernel reads, and may write, at most the sizes given of `attr` and `common`, both made from `&mut` and
+    // plain integers (`Attr`); it writes at most log_size bytes at `log_buf`, which is exclusively borrowed and that long. It
+    // keeps none of them after the call.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            cmd::MAP_CREATE | cmd::COMMON_ATTRS,
+            std::ptr::from_mut(&mut attr),
+            size_of::<attr::MapCreate>(),
+            std::ptr::from_mut(&mut common),
+            size_of::<attr::CommonAttr>(),
+        )
+    };
+    own_fd(CALL, check(CALL, ret)?)
+}
+
 /// The geometry that decides how many bytes the kernel reads and writes for a key and a value.
 #[derive(Clone, Copy, Debug)]
 pub struct MapShape {

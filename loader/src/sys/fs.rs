@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::sys::statfs::{Statfs, fstatfs, statfs};
 
-use super::uapi::{NS_GET_MNTNS_ID, NS_MNT_GET_NEXT, NS_MNT_GET_PREV};
+use super::uapi::{NS_GET_MNTNS_ID, NS_GET_NSTYPE, NS_MNT_GET_NEXT, NS_MNT_GET_PREV};
 use super::{SysError, SysResult, check, own_fd};
 
 /// Largest handle that the kernel makes (`MAX_HANDLE_SZ`), in bytes.
@@ -82,6 +82,15 @@ pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &FileHandle) -> SysResult<O
         )
     };
     own_fd(CALL, check(CALL, ret)?)
+}
+
+/// The type of the namespace that `fd` (an open `/proc/PID/ns/...`, or a bind mount of one) refers to: the flag of clone(2)
+/// that makes one, such as `CLONE_NEWNET`. `ENOTTY` for other files.
+pub fn namespace_type(fd: BorrowedFd<'_>) -> SysResult<i32> {
+    // SAFETY: NS_GET_NSTYPE takes no argument; the kernel neither reads nor writes memory of ours.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
+    check("ioctl(NS_GET_NSTYPE)", libc::c_long::from(ret))?;
+    Ok(ret)
 }
 
 /// The 64-bit id of the mount namespace that `fd` (an open `/proc/PID/ns/mnt`) refers to. Unlike the inode
@@ -168,8 +177,8 @@ pub fn mount_detached(fs_type: &CStr) -> SysResult<OwnedFd> {
     own_fd("fsmount", check("fsmount", ret)?)
 }
 
-/// Maps a whole file for reading, privately: the kernel refuses a shared mapping of its BTF. `ENODEV` for files that cannot be mapped, such as the kernel's BTF in
-/// sysfs before 6.16.
+/// Maps a whole file for reading, privately: the kernel refuses a shared mapping of its BTF. `ENODEV` for files that cannot be
+/// mapped, such as the kernel's BTF in sysfs before 6.16.
 ///
 /// Only for files that nobody truncates or rewrites in place while they are mapped: the kernel's BTF (which is
 /// constant) is the intended one.

@@ -35,15 +35,20 @@ pub fn link_create_tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u6
     own_fd(CALL, ret)
 }
 
-/// `BPF_LINK_CREATE` of an iterator over everything there is (5.8).
-pub fn link_create_iter(program: BorrowedFd<'_>) -> SysResult<OwnedFd> {
+/// `BPF_LINK_CREATE` of an iterator (5.8). `info` is a `union bpf_iter_link_info`: zeros for everything there is; what else it
+/// may hold, the caller knows. A kernel whose union is shorter answers `E2BIG` if what it does not know is not zero.
+pub fn link_create_iter(program: BorrowedFd<'_>, info: [u32; 4]) -> SysResult<OwnedFd> {
     const CALL: &str = "bpf(BPF_LINK_CREATE)";
+    let everything = info == [0; 4];
     let mut attr = attr::LinkCreateIter {
         prog_fd: fd_u32(program),
         attach_type: attach_type::TRACE_ITER,
+        iter_info: if everything { 0 } else { read_ptr(&info) },
+        iter_info_len: if everything { 0 } else { 16 },
         ..Default::default()
     };
-    // SAFETY: no pointers: `iter_info` stays 0.
+    const { assert!(size_of::<[u32; 4]>() == 16) };
+    // SAFETY: the kernel reads 16 bytes at `iter_info` unless it is 0; they outlive the call.
     let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
     own_fd(CALL, ret)
 }
@@ -75,28 +80,46 @@ pub fn link_create_kprobe_multi(
     own_fd(CALL, ret)
 }
 
-/// `BPF_LINK_CREATE` of one program on many places of a file (6.6). `offsets` count from the start of the file.
+/// Many places of a file for one program.
+#[derive(Clone, Copy, Debug)]
+pub struct UprobeMulti<'a> {
+    /// The file.
+    pub path: &'a CStr,
+    /// Bytes from the start of the file, by place.
+    pub offsets: &'a [u64],
+    /// By place, bytes from the start of the file to the 16-bit number that counts who listens, 0 for none; empty if no
+    /// place has one.
+    pub semaphores: &'a [u64],
+    /// By place; empty for none.
+    pub cookies: &'a [u64],
+    /// `F_UPROBE_MULTI_*` of [`super::uapi`].
+    pub flags: u32,
+}
+
+/// `BPF_LINK_CREATE` of one program on many places of a file (6.6).
 pub fn link_create_uprobe_multi(
     program: BorrowedFd<'_>,
     attach_type: u32,
-    path: &CStr,
-    offsets: &[u64],
-    flags: u32,
-    cookie: u64,
+    places: UprobeMulti<'_>,
 ) -> SysResult<OwnedFd> {
     const CALL: &str = "bpf(BPF_LINK_CREATE)";
-    let cookies = vec![cookie; if cookie == 0 { 0 } else { offsets.len() }];
+    let UprobeMulti { path, offsets, semaphores, cookies, flags } = places;
+    if [semaphores, cookies].iter().any(|list| !list.is_empty() && list.len() != offsets.len()) {
+        return Err(SysError { call: CALL, errno: libc::EINVAL });
+    }
     let mut attr = attr::LinkCreateUprobeMulti {
         prog_fd: fd_u32(program),
         attach_type,
         path: read_ptr(path.to_bytes_with_nul()),
         offsets: read_ptr(offsets),
-        cookies: read_ptr(&cookies),
+        ref_ctr_offsets: read_ptr(semaphores),
+        cookies: read_ptr(cookies),
         cnt: len_u32(CALL, offsets)?,
         flags,
         ..Default::default()
     };
-    // SAFETY: the kernel reads the path up to its NUL, cnt u64 at `offsets`, and cnt u64 at `cookies` unless it is 0.
+    // SAFETY: the kernel reads the path up to its NUL, cnt u64 at `offsets`, and as many at `ref_ctr_offsets` and `cookies`
+    // unless these are 0; the lengths were compared above.
     let ret = unsafe { bpf(CALL, cmd::LINK_CREATE, &mut attr) }?;
     own_fd(CALL, ret)
 }
@@ -153,7 +176,7 @@ pub fn has_uprobe_multi(program: BorrowedFd<'_>, attach_type: u32) -> bool {
     };
     // SAFETY: the kernel reads the path up to its NUL and one u64 at `offsets`.
     let result = unsafe { bpf("bpf(BPF_LINK_CREATE)", cmd::LINK_CREATE, &mut attr) };
-    !matches!(result, Err(SysError { errno: libc::EINVAL, .. }))
+    matches!(result, Err(SysError { errno: libc::EBADF, .. }))
 }
 
 /// Whether `BPF_LINK_CREATE` knows perf events (5.15), asked with a tracepoint program and no event: a kernel that knows

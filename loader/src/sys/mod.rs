@@ -15,6 +15,7 @@
 //! | [`perf`] | `perf_event_open(2)` and its ioctls |
 //! | [`process`] | `fork(2)`, to leave slow closes behind |
 //! | [`ring`] | the pages of a ring buffer that the kernel writes while we read |
+//! | [`shared`] | the memory of maps that programs use while we do |
 //! | [`fs`] | file handles, namespace ids, detached mounts, read-only file mappings |
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -30,6 +31,7 @@ pub mod memory;
 pub mod perf;
 pub mod process;
 pub mod ring;
+pub mod shared;
 pub mod uapi;
 
 /// A failed system call: which one, and its errno.

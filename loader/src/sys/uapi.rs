@@ -31,6 +31,8 @@ pub mod cmd {
     pub const ITER_CREATE: u32 = 33;
     pub const PROG_BIND_MAP: u32 = 35;
     pub const TOKEN_CREATE: u32 = 36;
+    /// Added to a command: a `struct bpf_common_attr` goes with it (7.x).
+    pub const COMMON_ATTRS: u32 = 1 << 16;
 }
 
 /// `flags` of an update: `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`.
@@ -86,6 +88,8 @@ pub mod magic {
 /// `FILEID_KERNFS`: the handle of a cgroup is its 64-bit kernfs id in host byte order (5.5).
 pub const FILEID_KERNFS: i32 = 0xfe;
 
+/// `NS_GET_NSTYPE`, `_IO(0xb7, 3)`: the flag of clone(2) that makes a namespace of this type (4.11).
+pub const NS_GET_NSTYPE: u64 = 0xb703;
 /// `NS_GET_MNTNS_ID`, `_IOR(0xb7, 5, __u64)`: the never-reused id of a mount namespace (6.11).
 pub const NS_GET_MNTNS_ID: u64 = 0x8008_b705;
 

@@ -142,6 +142,26 @@ int by_iterator(struct bpf_iter__task *context)
 	return 0;
 }
 
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	void *value;
+} __attribute__((preserve_access_index));
+
+SEC("iter/bpf_map_elem")
+int by_entry(struct bpf_iter__bpf_map_elem *context)
+{
+	const u32 *key = context->key;
+	u32 copy;
+
+	if (!key)
+		return 0;
+	copy = *key;
+	bpf_seq_write(context->meta->seq, &copy, sizeof(copy));
+	return 0;
+}
+
 SEC("raw_tp/sys_enter")
 int fill(u64 *context)
 {

@@ -6,7 +6,7 @@ use loader::btf::ext::{CoreRecord, FuncInfo, LineInfo, SectionExt};
 use loader::btf::{IntInfo, Linkage, TypeId};
 use loader::insn::{Insn, InsnOffset, OP_CALL, OP_EXIT, OP_LD_IMM64};
 
-use super::elf::{ABS64, GLOBAL, LOCAL, ObjectBuilder, R64_32, R64_64, Symbol, WEAK};
+use super::elf::{ABS64, GLOBAL, LOCAL, ObjectBuilder, PROGBITS, R64_32, R64_64, Symbol, WEAK};
 
 /// `call` of a function, `distance` slots from the next instruction.
 pub fn call(distance: i32) -> Insn {
@@ -182,4 +182,25 @@ pub fn object(endian: Endian) -> Vec<u8> {
 fn main_code() -> Vec<Insn> {
     let callback = 4 * 8;
     [&load(0)[..], &load(0), &load(callback), &load(0), &[call(-1), call(-1), exit()]].concat()
+}
+
+/// `switch` as clang 22 compiles it: the place to jump to is looked up in a table, and `gotox` jumps there.
+pub fn switching(endian: Endian, first_target: u64) -> ObjectBuilder {
+    let table = Insn { code: 0x18, dst: 1, ..Insn::default() };
+    let gotox = Insn { code: 0x0d, dst: 1, ..Insn::default() };
+    let mut builder = ObjectBuilder::new(endian);
+    let code = builder.code("socket", &[call(-1), exit()]);
+    // A function in front, so that places in the section are not places in the program.
+    let body = [table, Insn::default(), gotox, set(7), exit(), set(8), exit()];
+    let text = builder.code(".text", &[&[set(0), exit()][..], &body].concat());
+    let targets = [first_target, 7 * 8];
+    let data = targets.map(|target| endian.u64_bytes(target)).concat();
+    let tables = builder.section(".jumptables", PROGBITS, 2, data);
+    builder.symbol(Symbol::function("main", code, 0, 2));
+    builder.symbol(Symbol::function("front", text, 0, 2).bound(LOCAL));
+    let callee = builder.symbol(Symbol::function("switching", text, 2, 7).bound(LOCAL));
+    let table = builder.symbol(Symbol::object("BPF.JT.0.0", tables, 0, 16).bound(LOCAL));
+    builder.relocate(code, 0, callee, R64_32);
+    builder.relocate(text, 16, table, R64_64);
+    builder
 }

@@ -118,49 +118,51 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The commands, each with the number of its first line.
+/// The commands, each with the number of its first line. A line that ends with `\` goes on in the next.
 fn lines(bytes: &[u8]) -> Result<Vec<(usize, Vec<OsString>)>, Failure> {
     let mut commands = Vec::new();
     let mut joined: Vec<u8> = Vec::new();
-    let mut first = 1;
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        if joined.is_empty() {
+    let (mut first, mut goes_on) = (1, false);
+    for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if !goes_on {
             first = index + 1;
         }
         let line = line.split(|&byte| byte == b'#').next().unwrap_or_default();
-        if let Some(line) = line.strip_suffix(b"\\") {
-            joined.extend_from_slice(line);
-            joined.push(b' ');
+        goes_on = line.ends_with(b"\\\n");
+        joined.extend_from_slice(line.strip_suffix(b"\\\n").unwrap_or(line));
+        if goes_on {
             continue;
         }
-        joined.extend_from_slice(line);
         let words = split(&joined).ok_or_else(|| usage(format!("line {first}: a quote is not closed")))?;
         joined.clear();
         if !words.is_empty() {
             commands.push((first, words));
         }
     }
-    Ok(commands)
+    match goes_on {
+        true => Err(usage(format!("line {first}: missing continuation line"))),
+        false => Ok(commands),
+    }
 }
 
-/// Splits at blanks; single and double quotes hold words together. `None`: a quote is open at the end.
+/// Splits at blanks; a word that begins with a quote ends with the next one of its kind. `None`: there is none.
 fn split(line: &[u8]) -> Option<Vec<OsString>> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let mut words = Vec::new();
-    let mut word: Option<Vec<u8>> = None;
-    let mut quote = None;
-    for &byte in line {
-        match (quote, byte) {
-            (Some(open), byte) if open == byte => quote = None,
-            (None, b'\'' | b'"') => {
-                quote = Some(byte);
-                word.get_or_insert_default();
+    let mut rest = line;
+    while let Some(start) = rest.iter().position(|byte| !is_blank(byte)) {
+        rest = rest.get(start..)?;
+        let (word, behind) = match rest.split_first()? {
+            (quote @ (b'\'' | b'"'), inside) => {
+                let end = inside.iter().position(|byte| byte == quote)?;
+                (inside.get(..end)?, inside.get(end + 1..)?)
             }
-            (None, byte) if byte.is_ascii_whitespace() => words.extend(word.take().map(OsString::from_vec)),
-            (_, byte) => word.get_or_insert_default().push(byte),
-        }
+            _ => rest.split_at(rest.iter().position(is_blank).unwrap_or(rest.len())),
+        };
+        words.push(OsString::from_vec(word.to_vec()));
+        rest = behind;
     }
-    words.extend(word.take().map(OsString::from_vec));
-    quote.is_none().then_some(words)
+    Some(words)
 }
 
 #[cfg(test)]
@@ -169,15 +171,18 @@ mod tests {
 
     #[test]
     fn lines_are_split_joined_and_numbered() {
-        let read = lines(b"# x\nmap show # y\n\nmap \\\n dump 'a b' \"\"\n").unwrap();
+        let read = lines(b"# x\nmap show # y\n\nmap d\\\nump 'a b' \"\" c\"d e\"\t'f'g").unwrap();
         let words = |index: usize| read[index].1.iter().map(|w| w.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!(read.len(), 2);
         assert_eq!((read[0].0, words(0)), (2, vec!["map", "show"]));
-        assert_eq!((read[1].0, words(1)), (4, vec!["map", "dump", "a b", ""]));
+        assert_eq!((read[1].0, words(1)), (4, vec!["map", "dump", "a b", "", "c\"d", "e\"", "f", "g"]));
     }
 
     #[test]
-    fn an_open_quote_is_refused() {
+    fn an_open_quote_and_a_line_that_goes_on_into_nothing_are_refused() {
         assert!(lines(b"map 'show\n").is_err());
+        assert!(lines(b"map show \\\n").is_err());
+        // Without a line feed it is a word.
+        assert_eq!(lines(b"map \\").unwrap()[0].1.len(), 2);
     }
 }

@@ -75,6 +75,8 @@ fn parse<'a>(words: &mut Words<'a>) -> Result<Wanted<'a>, Failure> {
         } else if words.takes("inner_map") {
             words.need(2)?;
             wanted.inner = Some(select::one(words, Access::ReadWrite)?);
+        } else if words.takes("dev") || words.takes("offload_dev") {
+            return Err(usage("maps of network devices are not done here".to_owned()));
         } else {
             let word = text::safe(words.next().unwrap_or_default());
             return Err(usage(format!("unknown arg {word}")));

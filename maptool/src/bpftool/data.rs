@@ -133,7 +133,7 @@ fn value(words: &mut Words<'_>, map: &Map, element: &mut Element) -> Result<(), 
 fn for_every_cpu(map: &Map, value: Vec<u8>) -> Vec<u8> {
     let step = value.len().next_multiple_of(8);
     match map.value_len() {
-        total if is_per_cpu(map) && step > 0 => {
+        total if map.is_per_cpu() && step > 0 => {
             let mut padded = value;
             padded.resize(step, 0);
             padded.repeat(total / step)
@@ -142,15 +142,10 @@ fn for_every_cpu(map: &Map, value: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Whether a value is one for each possible CPU.
-pub(super) fn is_per_cpu(map: &Map) -> bool {
-    matches!(
-        map.info().map_type,
-        map_type::PERCPU_HASH
-            | map_type::PERCPU_ARRAY
-            | map_type::LRU_PERCPU_HASH
-            | map_type::PERCPU_CGROUP_STORAGE
-    )
+/// The value of each CPU without the padding to 8 bytes.
+pub(super) fn values_of_cpus<'a>(map: &Map, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let size = map.info().value_size as usize;
+    value.chunks(size.next_multiple_of(8).max(1)).map(move |chunk| chunk.get(..size).unwrap_or(chunk))
 }
 
 /// `f8 ff ff ef 00 00 00 00`: groups of 8, lines of 16.

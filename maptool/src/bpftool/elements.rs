@@ -9,8 +9,8 @@ use loader::map::{Access, Map, UpdateMode};
 use loader::spec::map::map_type;
 
 use super::args::Words;
-use super::data::{self, Wanted, hex, is_per_cpu};
-use super::formatted::Types;
+use super::data::{self, Wanted, hex, values_of_cpus};
+use super::formatted::{Style, Types};
 use super::json::Writer;
 use super::select::{self, failed};
 use super::{Screen, show, usage};
@@ -94,6 +94,10 @@ pub(super) fn lookup(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fa
     let map = select::one(&mut words, Access::ReadOnly)?;
     let element = data::parse(&mut words, &map, wanted(&map, KEY_ONLY))?;
     let key = element.key.unwrap_or_default();
+    if map.info().map_type == map_type::BLOOM_FILTER {
+        let message = "lookup failed: a Bloom filter is asked with a value, which this command has not";
+        return Err(Failure::new(Code::Wrong, message));
+    }
     match map.lookup(&key).map_err(|error| failed("lookup failed", &error))? {
         Some(value) => print_one(screen, &map, &key, &value),
         None => {
@@ -113,6 +117,13 @@ pub(super) fn pop(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Failu
     }
     let map = select::one(&mut words, Access::ReadWrite)?;
     words.end()?;
+    // The kernel takes an entry out of other maps, too: the one with the key that it is given.
+    if map.info().key_size > 0 {
+        return Err(Failure::new(
+            Code::Wrong,
+            "pop failed: this map has keys, which queues and stacks have not",
+        ));
+    }
     match map.pop().map_err(|error| failed("pop failed", &error))? {
         Some(value) => print_one(screen, &map, &[], &value),
         None => {
@@ -166,7 +177,7 @@ fn print_one(screen: &mut Screen, map: &Map, key: &[u8], value: &[u8]) {
         json_entry(&mut screen.json, map, key, value, types.as_ref());
     } else if let Some(types) = types.filter(|types| types.can_show(map, key, value)) {
         let mut json = Writer::new(true);
-        types.entry(&mut json, key, value);
+        let _ = types.entry(&mut json, map, key, value, Style::Plain);
         screen.plain.push_str(&json.finish());
     } else {
         plain_entry(&mut screen.plain, map, key, value);
@@ -190,6 +201,7 @@ pub(super) fn dump(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fail
         screen.json.open('[');
     }
     for (index, (map, types)) in maps.iter().zip(&types).enumerate() {
+        warn_of_sockets(map, screen);
         let entries = entries(map).map_err(|error| failed("can't read the map", &error))?;
         if in_json {
             json_dump(&mut screen.json, map, &entries, (types.as_ref(), numbers, several));
@@ -211,6 +223,15 @@ pub(super) fn dump(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fail
         screen.plain.push_str(&json.finish());
     }
     Ok(())
+}
+
+fn warn_of_sockets(map: &Map, screen: &mut Screen) {
+    let shape = map.info();
+    let unreadable = shape.map_type == map_type::REUSEPORT_SOCKARRAY && shape.value_size != 8;
+    if unreadable && !screen.options.json {
+        let warning = "Warning: cannot read values from reuseport_sockarray map with value_size != 8\n";
+        screen.err.push_str(warning);
+    }
 }
 
 /// A key, and its value or why it cannot be read.
@@ -291,7 +312,9 @@ fn json_dump(
             }
         };
         match types.filter(|types| numbers && types.can_show(map, key, value)) {
-            Some(types) => types.entry(json, key, value),
+            Some(types) => {
+                let _ = types.entry(json, map, key, value, Style::Plain);
+            }
             None => json_entry(json, map, key, value, types),
         }
     }
@@ -316,7 +339,7 @@ fn json_entry(json: &mut Writer, map: &Map, key: &[u8], value: &[u8], types: Opt
     json.open('{');
     json.name("key");
     json.bytes(key);
-    if is_per_cpu(map) {
+    if map.is_per_cpu() {
         json.name("values");
         json.open('[');
         for (cpu, value) in values_of_cpus(map, value).enumerate() {
@@ -333,19 +356,13 @@ fn json_entry(json: &mut Writer, map: &Map, key: &[u8], value: &[u8], types: Opt
     }
     if let Some(types) = types.filter(|types| types.can_show(map, key, value)) {
         json.name("formatted");
-        types.entry(json, key, value);
+        let _ = types.entry(json, map, key, value, Style::Json);
     }
     json.close('}');
 }
 
-/// The value of each CPU without the padding to 8 bytes.
-fn values_of_cpus<'a>(map: &Map, value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let size = map.info().value_size as usize;
-    value.chunks(size.next_multiple_of(8).max(1)).map(move |chunk| chunk.get(..size).unwrap_or(chunk))
-}
-
 fn plain_entry(out: &mut String, map: &Map, key: &[u8], value: &[u8]) {
-    if is_per_cpu(map) {
+    if map.is_per_cpu() {
         let _ = writeln!(out, "key:\n{}", hex(key));
         for (cpu, value) in values_of_cpus(map, value).enumerate() {
             let gap = if value.len() > 16 { '\n' } else { ' ' };

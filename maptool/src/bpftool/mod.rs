@@ -110,10 +110,12 @@ fn with_options(
     words: &[OsString],
     run: impl FnOnce(&mut Screen, Words<'_>) -> Result<(), Failure>,
 ) -> Answer {
-    let (options, words) = match options::parse(words) {
-        Ok(parsed) => parsed,
+    let (options, words) = options::parse(words);
+    let words = match words {
+        Ok(words) => words,
         Err(failure) => {
-            let err = format!("Error: {failure}\n{}", usage::TOP);
+            let usage = if options.json { "" } else { usage::TOP };
+            let err = error_line(&failure.to_string(), options.json) + usage;
             return Answer { out: String::new(), err, code: failure.code as u8 };
         }
     };

@@ -38,25 +38,30 @@ const LONG: &[(&str, char)] = &[
     ("legacy", 'l'),
 ];
 
-/// Splits options from words; after `--` everything is a word.
-pub(super) fn parse(words: &[OsString]) -> Result<(Options, Vec<OsString>), Failure> {
+/// Splits options from words; after `--` everything is a word. A refusal has the shape that the options before it asked for.
+pub(super) fn parse(words: &[OsString]) -> (Options, Result<Vec<OsString>, Failure>) {
     let mut options = Options::default();
+    let rest = split(words, &mut options);
+    (options, rest)
+}
+
+fn split(words: &[OsString], options: &mut Options) -> Result<Vec<OsString>, Failure> {
     let mut rest = Vec::new();
     let mut words = words.iter();
     for word in words.by_ref() {
         match word.to_str() {
             Some("--") => break,
-            Some(long) if long.starts_with("--") => apply(long_option(long)?, long, &mut options)?,
+            Some(long) if long.starts_with("--") => apply(long_option(long)?, long, options)?,
             Some(short) if short.starts_with('-') && short.len() > 1 => {
                 for letter in short.chars().skip(1) {
-                    apply(letter, &format!("-{letter}"), &mut options)?;
+                    apply(letter, &format!("-{letter}"), options)?;
                 }
             }
             _ => rest.push(word.clone()),
         }
     }
     rest.extend(words.cloned());
-    Ok((options, rest))
+    Ok(rest)
 }
 
 /// The letter of a long option, which may be shortened as far as it stays unambiguous.
@@ -92,21 +97,22 @@ fn apply(letter: char, word: &str, options: &mut Options) -> Result<(), Failure>
 mod tests {
     use super::*;
 
-    fn parsed(words: &[&str]) -> Result<(Options, Vec<OsString>), Failure> {
+    fn parsed(words: &[&str]) -> (Options, Result<Vec<OsString>, Failure>) {
         parse(&words.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_are_taken_from_anywhere_and_in_one_word() {
-        let (options, words) = parsed(&["map", "-jf", "show", "--nom", "--", "-p"]).unwrap();
+        let (options, words) = parsed(&["map", "-jf", "show", "--nom", "--", "-p"]);
         assert!(options.json && options.pins && options.nomount && !options.pretty);
-        assert_eq!(words, ["map", "show", "-p"]);
+        assert_eq!(words.unwrap(), ["map", "show", "-p"]);
     }
 
     #[test]
     fn unknown_and_ambiguous_options_are_refused() {
         for bad in ["-Q", "--frob", "--n0", "-jQ"] {
-            assert!(parsed(&[bad]).is_err(), "{bad}");
+            assert!(parsed(&[bad]).1.is_err(), "{bad}");
         }
+        assert!(parsed(&["-j", "-Q"]).0.json && !parsed(&["-Q", "-j"]).0.json);
     }
 }

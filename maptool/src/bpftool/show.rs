@@ -68,15 +68,16 @@ pub(super) fn show(screen: &mut Screen, mut words: Words<'_>) -> Result<(), Fail
         true => select::every(Access::ReadOnly)?,
         false => select::all(&mut words, Access::ReadOnly)?,
     };
-    let pins = if screen.options.pins { pins() } else { HashMap::new() };
+    let all_pins = if screen.options.pins { pins() } else { HashMap::new() };
     let list = all || maps.len() > 1;
     if screen.options.json && list {
         screen.json.open('[');
     }
     for map in &maps {
-        let pins = pins.get(&map.info().id).map_or(&[][..], Vec::as_slice);
+        let pins = all_pins.get(&map.info().id).map_or(&[][..], Vec::as_slice);
         match screen.options.json {
-            true => json_map(&mut screen.json, map, pins),
+            // An empty list for a map without pins, if there are pins at all.
+            true => json_map(&mut screen.json, map, (!all_pins.is_empty()).then_some(pins)),
             false => plain_map(&mut screen.plain, map, pins),
         }
     }
@@ -140,7 +141,7 @@ fn plain_map(out: &mut String, map: &Map, pins: &[PathBuf]) {
     out.push('\n');
 }
 
-fn json_map(json: &mut Writer, map: &Map, pins: &[PathBuf]) {
+fn json_map(json: &mut Writer, map: &Map, pins: Option<&[PathBuf]>) {
     let (info, more) = (map.info(), FdInfo::of(map));
     json.open('{');
     header_fields(json, map);
@@ -155,7 +156,7 @@ fn json_map(json: &mut Writer, map: &Map, pins: &[PathBuf]) {
     if info.btf_id != 0 {
         json.number_field("btf_id", u64::from(info.btf_id));
     }
-    if !pins.is_empty() {
+    if let Some(pins) = pins {
         json.name("pinned");
         json.open('[');
         pins.iter().for_each(|pin| json.text(&text::path(pin)));

@@ -40,13 +40,18 @@ Usage: bpftool map { show | list }   [MAP]
 ";
 
 pub(super) fn top_help(screen: &mut Screen, _: Words<'_>) -> Result<(), Failure> {
-    screen.err.push_str(TOP);
-    screen.nothing();
-    Ok(())
+    help(screen, TOP)
 }
 
 pub(super) fn map_help(screen: &mut Screen, _: Words<'_>) -> Result<(), Failure> {
-    screen.err.push_str(MAP);
+    help(screen, MAP)
+}
+
+/// With `-j` there is none.
+fn help(screen: &mut Screen, text: &str) -> Result<(), Failure> {
+    if !screen.options.json {
+        screen.err.push_str(text);
+    }
     screen.nothing();
     Ok(())
 }

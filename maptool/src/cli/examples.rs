@@ -2,9 +2,9 @@
 
 pub(super) const ALL: &str = "\
 Examples:
-  nsmap create                                   make a set of mount namespaces
-  execsnoop --mntnsmap /sys/fs/bpf/mnt_ns_set    (elsewhere) trace what is in it
-  nsmap add-self-mntns                           add the mount namespace of this shell
+  nsmap create                                   a set of mount namespaces
+  execsnoop --mntnsmap /sys/fs/bpf/mnt_ns_set    (elsewhere) trace its members
+  nsmap add-self-mntns                           this shell becomes one
   nsmap add-mntns 1234 /proc/1235/ns/mnt mnt:[4026532178]
   nsmap create --kind cgroup /sys/fs/bpf/cgroup_set
   nsmap add-cgroup --subtree /sys/fs/cgroup/system.slice/docker.service
@@ -20,25 +20,26 @@ Exit codes:
 pub(super) const MAP: &str = "\
 Examples:
   nsmap map show
-  nsmap map create /sys/fs/bpf/mnt_ns_set type hash key 8 value 4 entries 128 name mnt_ns_set
+  nsmap map create /sys/fs/bpf/mnt_ns_set \\
+      type hash key 8 value 4 entries 128 name mnt_ns_set
   nsmap map update pinned /sys/fs/bpf/mnt_ns_set \\
       key 0xf8 0xff 0xff 0xef 0 0 0 0 value 0 0 0 0 any
   nsmap map -p dump name mnt_ns_set
   nsmap map help                                 all commands
-  ln -s nsmap bpftool                            a link of that name takes these commands too";
+  ln -s nsmap bpftool                            a link of that name works too";
 
 pub(super) const BATCH: &str = "\
 Examples:
-  nsmap batch file updates.txt                   one command on each line, such as: map show id 7
-  nsmap batch file - < updates.txt";
+  nsmap batch file updates.txt
+  echo map show id 7 | nsmap batch file -        a command on each line";
 
 pub(super) const CONTAINER: &str = "\
 Examples:
   nsmap add-container web
   nsmap add-container docker://3f2a9d0b4c5e
-  nsmap create && nsmap create --kind cgroup && nsmap add-container web
-                                                 to both sets: exactly the container,
-                                                 for a tracer that is given both";
+  nsmap create; nsmap create --kind cgroup; nsmap add-container web
+
+With both sets, a tracer that is given both shows exactly the container.";
 
 pub(super) const POD: &str = "\
 Examples:
@@ -56,6 +57,21 @@ Examples:
 The sets belong to it: members that do not match are removed. It ends by INT, TERM or HUP; members stay, so that it \
 can be started again, except with --for. What a path or an engine alone selects is in a cgroup set before anything \
 runs there; names and labels are known some milliseconds later (docs/nsmap.md).";
+
+/// The words of `follow`.
+pub(super) const SELECTORS: &str = "\
+What to follow; one of several must fit, all that are joined by commas
+
+cgroup:GLOB or /GLOB     a path in the hierarchy; `*` ends at a slash,
+                         `**` does not
+unit:GLOB                a systemd service, scope or slice
+engine:NAME              docker, containerd, nerdctl, crio, podman,
+                         runc, lxc, machine (nspawn) or k8s
+container:GLOB or GLOB   a name or id, as `nsmap containers` shows it
+image:GLOB               what a container was made of
+namespace:GLOB           a Kubernetes namespace
+pod:NAMESPACE/GLOB       its pods
+label:KEY=GLOB           a label of a container or its pod";
 
 pub(super) const APPLY: &str = "\
 Examples:
@@ -103,9 +119,9 @@ Examples:
 
 pub(super) const CREATE: &str = "\
 Examples:
-  nsmap create                                   mount namespaces, on the usual path
+  nsmap create                                   a set on the usual path
   nsmap create --kind cgroup --entries 65536 /sys/fs/bpf/cgroup_set
-  nsmap create --mode 0660 --group operators     a group may edit it without being root";
+  nsmap create --mode 0660 --group operators     a group may edit it";
 
 pub(super) const ADD_CGROUP: &str = "\
 Examples:
@@ -125,7 +141,7 @@ Examples:
 
 pub(super) const ADD_SELF_MNTNS: &str = "\
 Examples:
-  nsmap add-self-mntns                           this shell, and what it starts";
+  nsmap add-self-mntns                           this shell and what it starts";
 
 pub(super) const ADD_PID: &str = "\
 Examples:
@@ -192,15 +208,17 @@ Examples:
 
 pub(super) const WATCH: &str = "\
 Examples:
-  nsmap watch                                    on a terminal drawn anew, else a line a change
-  nsmap watch --json --for 10m /sys/fs/bpf/cgroup_set";
+  nsmap watch                                    both of the usual sets
+  nsmap watch --json --for 10m /sys/fs/bpf/cgroup_set
+
+On a terminal the sets are drawn anew with each change; elsewhere each change is a line.";
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
-    /// What clap leaves as it is, on a terminal of 100 columns and in a pipe.
-    const WIDTH: usize = 98;
+    /// What is left as it is on the narrowest usual terminal.
+    const WIDTH: usize = 80;
 
     #[test]
     fn no_example_is_broken_into_lines() {
@@ -217,5 +235,7 @@ mod tests {
             }
         }
         assert!(seen > 60, "{seen}");
+        // These are indented.
+        assert!(super::SELECTORS.lines().all(|line| line.chars().count() + 10 <= WIDTH));
     }
 }

@@ -8,24 +8,24 @@ use nsmap::container::inventory::{Inventory, Running};
 use super::edit::{self, Action};
 use super::items::{self, Resolved};
 use super::sets;
-use crate::cli::ContainerItems;
+use crate::cli::{ContainerItems, PodItems, TheSet};
 use crate::failure::{Code, Failure};
 use crate::output::Outcome;
 
 pub(crate) fn run(args: &ContainerItems) -> Result<Outcome, Failure> {
-    by(args, |inventory, word| find::container(inventory, word).map(|one| vec![one]))
+    by(&args.items, &args.set, |inventory, word| find::container(inventory, word).map(|one| vec![one]))
 }
 
-pub(crate) fn run_pod(args: &ContainerItems) -> Result<Outcome, Failure> {
-    by(args, find::pod)
+pub(crate) fn run_pod(args: &PodItems) -> Result<Outcome, Failure> {
+    by(&args.items, &args.set, find::pod)
 }
 
 type Find = for<'a> fn(&'a Inventory, &str) -> loader::Result<Vec<&'a Running>>;
 
-fn by(args: &ContainerItems, find: Find) -> Result<Outcome, Failure> {
-    let sets = sets::any(&args.set, Access::ReadWrite)?;
+fn by(items: &[String], set: &TheSet, find: Find) -> Result<Outcome, Failure> {
+    let sets = sets::any(set, Access::ReadWrite)?;
     let inventory = Inventory::take();
-    let found: Vec<_> = args.items.iter().map(|word| (word, find(&inventory, word))).collect();
+    let found: Vec<_> = items.iter().map(|word| (word, find(&inventory, word))).collect();
     let mut work = Vec::new();
     for (at, named) in sets.iter().enumerate() {
         let mut resolved = Vec::new();

@@ -95,6 +95,9 @@ const BASH: &str = r#"
 # Asks nsmap for what there is now; else as above.
 _nsmap_now() {
     local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" command="" what="" word
+    # bash takes --map=PATH for three words.
+    [[ "$current" != "=" ]] || current=""
+    [[ "$previous" != "=" ]] || previous="${COMP_WORDS[COMP_CWORD-2]}"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
             -*) ;;
@@ -105,6 +108,8 @@ _nsmap_now() {
         add-container) what=containers ;;
         add-pod) what=pods ;;
         list|clear|delete|export|diff|gc|test|watch) what=sets ;;
+        # The first word is a number.
+        resize) [[ ! "$previous" =~ ^[0-9]+$ ]] || what=sets ;;
     esac
     case "$previous" in
         --map) what=sets ;;
@@ -127,6 +132,7 @@ const FISH: &str = "
 complete -c nsmap -n \"__fish_seen_subcommand_from add-container\" -f -a \"(nsmap generate words containers 2>/dev/null)\"
 complete -c nsmap -n \"__fish_seen_subcommand_from add-pod\" -f -a \"(nsmap generate words pods 2>/dev/null)\"
 complete -c nsmap -n \"__fish_seen_subcommand_from list clear delete export diff gc test watch\" -a \"(nsmap generate words sets 2>/dev/null)\"
+complete -c nsmap -n \"__fish_seen_subcommand_from resize; and string match -qr '^[0-9]+\\$' -- (commandline -opc)[-1]\" -a \"(nsmap generate words sets 2>/dev/null)\"
 complete -c nsmap -l map -r -a \"(nsmap generate words sets 2>/dev/null)\"
 ";
 
@@ -142,6 +148,9 @@ _nsmap_containers() { _nsmap_words containers }
 _nsmap_pods() { _nsmap_words pods }
 "#;
 
+/// How clap writes arguments that are sets.
+const SET_ARGUMENTS: [&str; 3] = ["'::path -- The set ", "':from -- ", "':to -- "];
+
 /// Each sub-command is a block of its own, after its name in brackets.
 fn zsh(written: &str) -> String {
     let mut script = String::with_capacity(written.len() + ZSH.len());
@@ -154,7 +163,11 @@ fn zsh(written: &str) -> String {
                 _ => None,
             };
         }
-        let line = line.replace(":PATH:_files'", ":PATH:_nsmap_sets'");
+        let is_set = SET_ARGUMENTS.iter().any(|argument| line.trim_start().starts_with(argument));
+        let line = match is_set {
+            true => line.replace(":_files'", ":_nsmap_sets'"),
+            false => line.replace(":PATH:_files'", ":PATH:_nsmap_sets'"),
+        };
         let line = match items {
             Some(of) if line.contains("*::items") => line.replace(":_default'", of),
             _ => line,

@@ -36,6 +36,10 @@ pub(crate) fn run(args: &Create) -> Result<Outcome, Failure> {
     let kind = Kind::from(args.kind);
     let path = args.path.clone().or_else(|| args.map.clone()).unwrap_or_else(|| sets::default_path(kind));
     match bpffs::look(&path) {
+        Ok(Pin::Missing) if path.is_symlink() => {
+            let message = format!("create set `{}`: a symbolic link to nothing", text::path(&path));
+            Err(Failure::new(Code::NotFound, message).hint("remove the link, or name where it leads"))
+        }
         Ok(Pin::Missing) => make(&path, kind, args),
         Ok(_) => adopt(&path, kind, args),
         Err(error) => {

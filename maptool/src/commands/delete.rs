@@ -28,9 +28,17 @@ impl fmt::Display for Deleted {
 pub(crate) fn run(args: &WhichSet) -> Result<Outcome, Failure> {
     // Opened first, so that only a set is ever deleted.
     let named = sets::only_one(args, Access::ReadOnly)?;
-    std::fs::remove_file(&named.path).map_err(|error| {
+    let refused = |error| {
         let error = Error::io("", error).context(format!("delete set `{}`", text::path(&named.path)));
         Failure::from(error).needs(Capability::DacOverride)
-    })?;
-    Outcome::done(&Deleted { map: Name::new(&named.path), kind: named.set.kind().name(), result: "deleted" })
+    };
+    // Through a symbolic link it is the pin all the same: a link that is gone would leave the set.
+    let pin = named.path.canonicalize().map_err(refused)?;
+    std::fs::remove_file(pin).map_err(refused)?;
+    let map = Name::new(&named.path);
+    let mut outcome = Outcome::done(&Deleted { map, kind: named.set.kind().name(), result: "deleted" })?;
+    if named.path.is_symlink() {
+        outcome.notes.push(format!("`{}` is a symbolic link to nothing now", text::path(&named.path)));
+    }
+    Ok(outcome)
 }

@@ -84,12 +84,16 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
+/// As many as a line can take.
+const PLACES_SHOWN: usize = 8;
+
 fn maps() -> Check {
     let new = NewSet { kind: Kind::Cgroup, entries: 1, name: "nsmap_doctor", mode: 0o600 };
     match Set::create_unpinned(&new) {
         Ok(_) => ok("maps", "sets can be created"),
+        // The error says which capability it is.
         Err(error) => {
-            bad("maps", Status::Problem, error.to_string(), "creating a set needs CAP_BPF; run as root")
+            bad("maps", Status::Problem, error.to_string(), "without it sets can only be used, not made")
         }
     }
 }
@@ -245,7 +249,12 @@ fn engines() -> Check {
             "no container engine keeps its state in a place that is known",
             "containers are named by their ids only",
         ),
-        false => ok("containers", format!("names come from {}", found.join(", "))),
+        false => {
+            let (count, few) = (found.len(), found.get(..PLACES_SHOWN).unwrap_or(&found));
+            let more =
+                if count > few.len() { format!(" and {} more", count - few.len()) } else { String::new() };
+            ok("containers", format!("names come from {}{more}", few.join(", ")))
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) enum State {
 #[derive(Serialize)]
 pub(super) struct MemberReport {
     pub(super) id: u64,
-    hex: String,
+    pub(super) hex: String,
     pub(super) state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) container: Option<String>,
@@ -105,6 +105,28 @@ impl Explainer {
         }
     }
 
+    /// For [`Explainer::state`] alone: reads no process and no file of an engine, if it can do without.
+    pub(super) fn of_states(kind: Kind) -> Self {
+        let namespaces = if kind == Kind::Mntns { mntns::every() } else { None };
+        let scan = kind == Kind::Mntns && namespaces.is_none();
+        Self {
+            resolver: (kind == Kind::Cgroup).then(|| Resolver::new().ok()).flatten(),
+            hierarchy: None,
+            processes: if scan { ByMountNamespace::scan() } else { ByMountNamespace::default() },
+            namespaces,
+            inventory: Inventory::default(),
+            containers: HashMap::new(),
+        }
+    }
+
+    /// Whether a member still stands for something.
+    pub(super) fn state(&mut self, member: &Member) -> State {
+        match member {
+            Member::Cgroup(cgroup) => self.locate(cgroup.id).0,
+            Member::Mntns(namespace) => self.state_of(inode_of(namespace), namespace.check),
+        }
+    }
+
     pub(super) fn explain(&mut self, members: &[Member]) -> Vec<MemberReport> {
         members
             .iter()
@@ -124,14 +146,17 @@ impl Explainer {
             .collect()
     }
 
-    fn cgroup(&mut self, member: &CgroupMember) -> (State, Option<String>, Detail) {
-        let location = self.resolver.as_mut().map(|resolver| resolver.locate(member.id));
-        let (state, path) = match location {
+    fn locate(&mut self, id: u64) -> (State, Option<PathBuf>) {
+        match self.resolver.as_mut().map(|resolver| resolver.locate(id)) {
             Some(Location::Directory(path)) => (State::Live, Some(path)),
             Some(Location::Gone) => (State::Dead, None),
             Some(Location::OutsideView) => (State::OutsideView, None),
             None => (State::Unknown, None),
-        };
+        }
+    }
+
+    fn cgroup(&mut self, member: &CgroupMember) -> (State, Option<String>, Detail) {
+        let (state, path) = self.locate(member.id);
         // The path itself says the unit.
         let container = path.as_deref().and_then(|path| self.container_at(path));
         let mut pids = path.as_deref().and_then(|path| cgroup::processes(path, member.is_subtree()));
@@ -148,8 +173,7 @@ impl Explainer {
     }
 
     fn mntns(&mut self, member: &MntnsMember) -> (State, Option<String>, Detail) {
-        // A key of more than 32 bits is no inode number: it has no processes.
-        let inode = u32::try_from(member.inode).unwrap_or(0);
+        let inode = inode_of(member);
         let pids = self.processes.pids(inode);
         let process_count = pids.len();
         let state = self.state_of(inode, member.check);
@@ -214,6 +238,11 @@ impl Explainer {
         }
         memberships.iter().find_map(|membership| container::label(&membership.path))
     }
+}
+
+/// A key of more than 32 bits is no inode number: it has no processes.
+fn inode_of(member: &MntnsMember) -> u32 {
+    u32::try_from(member.inode).unwrap_or(0)
 }
 
 fn reports(processes: Vec<Process>) -> Vec<ProcessReport> {

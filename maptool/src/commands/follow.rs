@@ -3,7 +3,7 @@
 //! Out: a line for each change, at once; readiness for systemd. With `--for`, what it added is removed at the end.
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ impl Session {
         let end = args.duration.map(|duration| Instant::now() + duration);
         while open && end.is_none_or(|end| Instant::now() < end) {
             let wake = self.follower.next_tick().into_iter().chain(end).min();
-            if wait(&tree, &signals, wake)? {
+            if wait(&tree, self.follower.wakeups(), &signals, wake)? {
                 break;
             }
             self.follower.take_in(tree.changes()?)?;
@@ -93,6 +93,8 @@ impl Session {
         }
         notify("STOPPING=1");
         if end.is_some() {
+            self.follower.detach_early();
+            self.follower.take_in(tree.changes()?)?;
             self.follower.give_up();
             self.report();
         }
@@ -185,8 +187,13 @@ pub(super) fn signals() -> Result<SignalFd, Failure> {
         .map_err(|errno| Failure::from(loader::Error::os("signalfd", errno as i32)))
 }
 
-/// Waits for a change, a signal, or the time; says whether it was a signal.
-fn wait(tree: &Tree, signals: &SignalFd, wake: Option<Instant>) -> Result<bool, Failure> {
+/// Waits for a change, a process in an empty cgroup, a signal, or the time; says whether it was a signal.
+fn wait(
+    tree: &Tree,
+    populated: Option<BorrowedFd<'_>>,
+    signals: &SignalFd,
+    wake: Option<Instant>,
+) -> Result<bool, Failure> {
     let timeout = match wake {
         // Rounded up: a wait that ends too soon would be followed by another of nothing.
         Some(wake) => {
@@ -195,8 +202,9 @@ fn wait(tree: &Tree, signals: &SignalFd, wake: Option<Instant>) -> Result<bool, 
         }
         None => PollTimeout::NONE,
     };
-    let mut fds =
-        [PollFd::new(tree.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let waited = [Some(tree.as_fd()), populated, Some(signals.as_fd())];
+    let mut fds: Vec<PollFd<'_>> =
+        waited.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(Failure::from(loader::Error::os("poll", errno as i32))),

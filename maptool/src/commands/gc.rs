@@ -4,7 +4,7 @@
 use std::fmt;
 
 use loader::map::Access;
-use nsmap::{Member, text};
+use nsmap::{Kind, Member, text};
 use serde::Serialize;
 
 use super::edit;
@@ -55,18 +55,25 @@ pub(crate) fn run(args: &Gc) -> Result<Outcome, Failure> {
 }
 
 fn collect(named: &NamedSet, dry_run: bool) -> Result<SetReport, Failure> {
+    let kind = named.set.kind();
     let members = sets::members(named)?;
-    let reports = Explainer::new(named.set.kind()).explain(&members);
-    let total = members.len();
+    let mut states = Explainer::of_states(kind);
     let mut removed = Vec::new();
-    for (member, report) in members.iter().zip(reports) {
-        let stale = matches!(report.state, State::Dead | State::Reused);
-        if stale && (dry_run || remove(named, member)?) {
-            removed.push(report);
+    for member in &members {
+        let state = states.state(member);
+        if matches!(state, State::Dead | State::Reused) && (dry_run || remove(named, member)?) {
+            removed.push((*member, state));
         }
     }
-    let kept = total - removed.len();
-    Ok(SetReport { map: Name::new(&named.path), kind: named.set.kind().name(), removed, kept })
+    let kept = members.len() - removed.len();
+    Ok(SetReport { map: Name::new(&named.path), kind: kind.name(), removed: reports(kind, &removed), kept })
+}
+
+/// What is told of removed members. A number that was nobody's may be somebody's by now.
+fn reports(kind: Kind, removed: &[(Member, State)]) -> Vec<MemberReport> {
+    let (members, states): (Vec<Member>, Vec<State>) = removed.iter().copied().unzip();
+    let reports = if members.is_empty() { Vec::new() } else { Explainer::new(kind).explain(&members) };
+    reports.into_iter().zip(states).map(|(report, state)| MemberReport { state, ..report }).collect()
 }
 
 /// Not if somebody has stored it anew meanwhile: a namespace with this number may have come to life.

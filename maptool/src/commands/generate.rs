@@ -1,13 +1,12 @@
 //! `generate`: the man page and shell completions, from the definition of the command line.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
-use clap_mangen::Man;
 use nsmap::text;
 
-use super::completions;
+use super::{completions, manual};
 use crate::cli::{Cli, Generate, Generated};
 use crate::failure::{Code, Failure};
 use crate::output::Outcome;
@@ -18,13 +17,12 @@ pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
     match &args.what {
         Generated::Man { out: Some(directory) } => {
             pages(command, directory).map_err(|error| {
-                let place = text::path(directory);
-                Failure::new(Code::Other, format!("write man pages to `{place}`: {error}"))
+                let at = format!("write man pages to `{}`", text::path(directory));
+                Failure::from(loader::Error::io("", error).context(at))
             })?;
         }
         Generated::Man { out: None } => {
-            Man::new(command)
-                .render(&mut page)
+            page = manual::page(command, "nsmap")
                 .map_err(|error| Failure::new(Code::Other, format!("write the man page: {error}")))?;
         }
         Generated::Completions { shell } => {
@@ -43,16 +41,12 @@ fn pages(mut command: clap::Command, directory: &Path) -> io::Result<()> {
     command.build();
     let shown: Vec<clap::Command> =
         command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
-    write_page(command, "nsmap", directory)?;
-    for sub in shown {
+    let write = |command, name: &str| {
+        std::fs::write(directory.join(format!("{name}.1")), manual::page(command, name)?)
+    };
+    write(command, "nsmap")?;
+    shown.into_iter().try_for_each(|sub| {
         let name = format!("nsmap-{}", sub.get_name());
-        write_page(sub, &name, directory)?;
-    }
-    Ok(())
-}
-
-fn write_page(command: clap::Command, name: &str, directory: &Path) -> io::Result<()> {
-    let mut page = Vec::new();
-    Man::new(command).title(name).render(&mut page)?;
-    std::fs::File::create(directory.join(format!("{name}.1")))?.write_all(&page)
+        write(sub, &name)
+    })
 }

@@ -2,12 +2,13 @@
 //!
 //! In: items of the command line. Out: a label to name it by, and a member or the reason why there is none.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use nsmap::container::inventory::Running;
 use nsmap::identity::cgroup::{self, Location, Resolver};
 use nsmap::identity::mntns::{self, MountNamespace};
-use nsmap::identity::process::ByMountNamespace;
+use nsmap::identity::process::{ByMountNamespace, has_capability};
 use nsmap::set::CgroupMember;
 use nsmap::{Kind, Member, text};
 
@@ -48,12 +49,22 @@ pub(crate) fn cgroups(items: &[CgroupItem], subtree: bool, existence: Existence)
 fn cgroup_failure(path: &Path, error: loader::Error) -> Failure {
     let failure = Failure::from(error).needs(Capability::DacOverride);
     match (failure.code, cgroup::Hierarchy::find()) {
+        (Code::Wrong, _) if may_be_a_listing(path) => failure.hint(USE_APPLY),
         (Code::Wrong, Ok(found)) if !path.starts_with(found.mount_point()) => {
             failure.hint(format!("cgroup v2 is mounted on `{}`", text::path(found.mount_point())))
         }
         (Code::Wrong, Err(_)) => failure.hint("no cgroup v2 is mounted here"),
         _ => failure,
     }
+}
+
+/// For who hands over a file with members.
+const USE_APPLY: &str = "a listing of members is put into a set with: nsmap apply FILE";
+
+/// Whether it is a file as people write them, which those of cgroups and namespaces are not.
+fn may_be_a_listing(path: &Path) -> bool {
+    let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 0);
+    is_file && !path.starts_with("/proc") && !path.starts_with("/sys")
 }
 
 fn existing_id(id: u64) -> Result<u64, Failure> {
@@ -77,28 +88,71 @@ pub(crate) fn cgroup_of(pid: u32, subtree: bool, force: bool) -> Result<Member, 
     Ok(Member::Cgroup(CgroupMember::new(found.id, subtree)))
 }
 
-/// Mount namespaces by pid, file or inode number.
-pub(crate) fn mount_namespaces(items: &[MntnsItem]) -> Vec<Resolved> {
-    // Only an inode number needs the walk.
-    let mut scanned: Option<ByMountNamespace> = None;
+/// Mount namespaces by pid, file or inode number; and the numbers among them that are nobody's now.
+pub(crate) fn mount_namespaces(items: &[MntnsItem], existence: Existence) -> (Vec<Resolved>, Vec<u32>) {
+    let mut numbers = Numbers::default();
+    let mut nobodys = Vec::new();
     let mut resolved = Vec::new();
     for item in items {
         let (label, found) = match item {
             MntnsItem::Pid(pid) => (format!("process {pid}"), mntns::of_process(*pid)),
             MntnsItem::File(path) => (text::path(path), mntns::of_file(path)),
+            MntnsItem::Inode(inode) if existence == Existence::NotNeeded => {
+                (format!("mnt:[{inode}]"), Ok(MountNamespace { inode: *inode, unique_id: None }))
+            }
             MntnsItem::Inode(inode) => {
-                let processes = scanned.get_or_insert_with(ByMountNamespace::scan);
-                (format!("mnt:[{inode}]"), Ok(mntns::of_inode(*inode, processes)))
+                let (found, exists) = numbers.look_up(*inode);
+                if !exists {
+                    nobodys.push(*inode);
+                }
+                (format!("mnt:[{inode}]"), Ok(found))
             }
         };
-        resolved.push(Resolved { label, member: mntns_member(found) });
+        let member = mntns_member(found).map_err(|failure| match item {
+            MntnsItem::File(path) if failure.code == Code::Wrong && may_be_a_listing(path) => {
+                failure.hint(USE_APPLY)
+            }
+            _ => failure,
+        });
+        resolved.push(Resolved { label, member });
     }
-    resolved
+    (resolved, nobodys)
+}
+
+/// Who has which inode number; found out when it is asked for first.
+#[derive(Default)]
+struct Numbers {
+    /// Of all mount namespaces, where the kernel lists them.
+    every: Option<Option<HashMap<u32, u64>>>,
+    /// Where it does not.
+    processes: Option<ByMountNamespace>,
+}
+
+impl Numbers {
+    /// The namespace with this number, and whether it exists, as far as that can be known.
+    fn look_up(&mut self, inode: u32) -> (MountNamespace, bool) {
+        if let Some(every) = self.every.get_or_insert_with(mntns::every) {
+            let unique_id = every.get(&inode).copied();
+            return (MountNamespace { inode, unique_id }, unique_id.is_some());
+        }
+        let processes = self.processes.get_or_insert_with(ByMountNamespace::scan);
+        (mntns::of_inode(inode, processes), true)
+    }
 }
 
 fn mntns_member(found: loader::Result<MountNamespace>) -> Result<Member, Failure> {
-    let namespace = found.map_err(|error| Failure::from(error).needs(Capability::SysPtrace))?;
-    Ok(namespace.member())
+    Ok(namespace_of(found)?.member())
+}
+
+/// With what to do about a refusal.
+pub(crate) fn namespace_of(found: loader::Result<MountNamespace>) -> Result<MountNamespace, Failure> {
+    found.map_err(|error| {
+        let failure = Failure::from(error).needs(Capability::SysPtrace);
+        if failure.code != Code::Permission || !has_capability(Capability::SysPtrace as u32) {
+            return failure;
+        }
+        failure.hint("CAP_SYS_PTRACE is there: a security module guards the process, or it is in an outer user namespace")
+    })
 }
 
 /// The mount namespace of this process.

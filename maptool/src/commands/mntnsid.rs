@@ -6,8 +6,9 @@ use nsmap::identity::mntns;
 use nsmap::text;
 use serde::Serialize;
 
+use super::items;
 use crate::cli::{Format, MntnsId};
-use crate::failure::{Capability, Failure};
+use crate::failure::Failure;
 use crate::output::Outcome;
 
 #[derive(Serialize)]
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &MntnsId) -> Result<Outcome, Failure> {
         Some(pid) => mntns::of_process(pid),
         None => mntns::own(),
     };
-    let namespace = found.map_err(|error| Failure::from(error).needs(Capability::SysPtrace))?;
+    let namespace = items::namespace_of(found)?;
     Outcome::done(&Id {
         pid: args.pid.unwrap_or_else(std::process::id),
         id: namespace.inode,

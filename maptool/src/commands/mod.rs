@@ -31,6 +31,7 @@ mod generate;
 mod holders;
 mod items;
 mod list;
+mod manual;
 mod mntnsid;
 mod remove_cgroup;
 mod remove_mntns;

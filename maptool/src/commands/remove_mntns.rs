@@ -4,12 +4,14 @@ use loader::map::Access;
 use nsmap::Kind;
 
 use super::edit::{self, Action};
-use super::{items, sets};
+use super::items::{self, Existence};
+use super::sets;
 use crate::cli::MntnsItems;
 use crate::failure::Failure;
 use crate::output::Outcome;
 
 pub(crate) fn run(args: &MntnsItems) -> Result<Outcome, Failure> {
     let named = sets::of_kind(&args.set, Kind::Mntns, Access::ReadWrite)?;
-    edit::run(Action::Remove, vec![(&named, items::mount_namespaces(&args.items))])
+    let (namespaces, _) = items::mount_namespaces(&args.items, Existence::NotNeeded);
+    edit::run(Action::Remove, vec![(&named, namespaces)])
 }

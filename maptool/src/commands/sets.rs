@@ -94,6 +94,9 @@ fn existing(path: Option<&Path>, kind: Option<Kind>, access: Access) -> Result<V
 pub(crate) fn open(path: &Path, kind: Option<Kind>, access: Access) -> Result<NamedSet, Failure> {
     let at = format!("open set `{}`", text::path(path));
     match bpffs::look(path) {
+        Ok(Pin::Missing) if path.is_symlink() => {
+            return Err(Failure::new(Code::NotFound, format!("{at}: a symbolic link to nothing")));
+        }
         Ok(Pin::Missing) => {
             let kind = if kind == Some(Kind::Cgroup) { "--kind cgroup " } else { "" };
             let hint = format!("create it with: nsmap create {kind}{}", text::path(path));

@@ -86,10 +86,12 @@ impl Running {
         !self.names.is_empty() || !self.pod.name.is_empty()
     }
 
-    /// Whether `name` is one of its names, without regard to its id.
+    /// Whether `name` is one of its names, or how it is shown.
     pub fn is_named(&self, name: &str) -> bool {
         self.names.iter().any(|own| own == name)
             || self.id == name
+            || self.name() == name
+            || self.label() == name
             || self.pod.container == name && !name.is_empty()
     }
 }

@@ -34,6 +34,19 @@ pub enum Engine {
 }
 
 impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Docker,
+        Self::Containerd,
+        Self::Nerdctl,
+        Self::Crio,
+        Self::Podman,
+        Self::Runc,
+        Self::Lxc,
+        Self::Machine,
+        Self::Kubernetes,
+    ];
+
     /// One lower-case word.
     pub fn name(self) -> &'static str {
         match self {

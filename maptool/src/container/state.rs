@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::patterns::Engine;
+use crate::text;
 
 /// Configuration files of containers are some 10 KB; a large one is no such file.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -119,11 +120,18 @@ fn read_places(root: &Path, id: Option<&str>) -> Vec<Record> {
 
 /// The places that exist, for people.
 pub fn present(root: &Path) -> Vec<String> {
-    let patterns = PLACES.iter().map(|(pattern, ..)| *pattern).chain(LISTS.iter().copied());
-    let fixed = patterns.filter_map(|pattern| pattern.split("/*").next());
-    let mut found: Vec<String> =
-        fixed.filter(|place| root.join(place).exists()).map(|place| format!("`/{place}`")).collect();
-    found.dedup();
+    let directories = PLACES.iter().filter_map(|(pattern, ..)| Some(pattern.rsplit_once("/*")?.0));
+    let places = directories.chain(LISTS.iter().copied()).flat_map(|pattern| expand(root, pattern, None));
+    let shown = |place: PathBuf| {
+        let below = place.strip_prefix(root).ok()?;
+        place.exists().then(|| format!("`{}`", text::path(&Path::new("/").join(below))))
+    };
+    let mut found = Vec::new();
+    for place in places.filter_map(shown) {
+        if !found.contains(&place) {
+            found.push(place);
+        }
+    }
     found
 }
 

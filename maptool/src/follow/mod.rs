@@ -6,7 +6,7 @@
 //! its engine has written its name down, or tells it ([`asker`]).
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ use crate::text;
 mod asker;
 mod claim;
 mod early;
+mod event;
+mod pending;
+mod populated;
 mod rule;
 pub mod selector;
 mod traced;
@@ -33,42 +36,16 @@ use asker::Asker;
 use claim::Claim;
 pub use claim::Rival;
 use early::Early;
+pub use event::{Entry, Event};
+use pending::Pending;
+use populated::Populated;
 pub use selector::{Selector, Verdict};
 use tree::Change;
 
 /// How long after its creation a cgroup may still get a name that matches.
 const NAME_PATIENCE: Duration = Duration::from_secs(10);
-/// How soon a cgroup is looked at again; then twice as long each time, up to [`SLOWEST`].
-const FIRST_LOOK: Duration = Duration::from_millis(2);
-const SLOWEST: Duration = Duration::from_secs(1);
 /// How often it is checked that followed cgroups are still in the namespace that was stored: a link is read for each.
 const RECHECK: Duration = Duration::from_secs(5);
-
-/// What happened to a set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A member was stored.
-    Added(Entry),
-    /// A member was removed.
-    Removed(Entry),
-    /// A member could not be stored or removed.
-    Failed(Entry, String),
-    /// The kernel could not keep up; everything was looked at anew.
-    Overflow,
-    /// An engine does not answer as it should; names that only it knows are missing.
-    Warning(String),
-}
-
-/// A member, and what it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The kind of the set.
-    pub kind: Kind,
-    /// Its number.
-    pub id: u64,
-    /// The name of the container or unit, or the path in the hierarchy.
-    pub name: String,
-}
 
 /// A cgroup that matches.
 #[derive(Debug)]
@@ -88,18 +65,6 @@ struct Held {
     _file: OwnedFd,
 }
 
-/// A cgroup of which something is not known yet.
-#[derive(Debug)]
-struct Pending {
-    id: u64,
-    directory: PathBuf,
-    /// Whether it matches is not known; else only its namespace is not.
-    unnamed: bool,
-    since: Instant,
-    next: Instant,
-    wait: Duration,
-}
-
 /// Keeps sets equal to what selectors match.
 #[derive(Debug)]
 pub struct Follower {
@@ -111,9 +76,13 @@ pub struct Follower {
     resolver: Resolver,
     followed: HashMap<u64, Followed>,
     pending: Vec<Pending>,
+    /// Those without processes.
+    empty: Populated,
     asker: Asker,
     /// One for each cgroup set, where the kernel lets us.
     early: Vec<Early>,
+    /// Whether there was one: it may have added what we have not heard of.
+    was_early: bool,
     recheck: Instant,
     events: Vec<Event>,
     /// Something did not fit; it may when something else goes.
@@ -134,8 +103,10 @@ impl Follower {
             resolver: Resolver::new()?,
             followed: HashMap::new(),
             pending: Vec::new(),
+            empty: Populated::new(),
             asker: Asker::new(),
             early: Vec::new(),
+            was_early: false,
             recheck: Instant::now() + RECHECK,
             events: Vec::new(),
             short: false,
@@ -168,6 +139,7 @@ impl Follower {
         let mut attached = sets.map(Early::attach).collect::<Result<Vec<_>>>()?;
         let rules = rule::everywhere(&self.selectors, self.is_whole());
         attached.iter_mut().try_for_each(|early| early.set_rules(0, &rules))?;
+        self.was_early = !attached.is_empty();
         self.early = attached;
         Ok(())
     }
@@ -264,13 +236,14 @@ impl Follower {
             found.insert(id, Followed { directory, name, namespace: known });
         }
         self.followed = found;
+        self.empty.retain(|id| self.followed.contains_key(&id));
         self.early.iter_mut().for_each(|early| drop(early.retain(|parent| seen.contains(&parent))));
         unnamed.into_iter().for_each(|(id, directory)| self.push_pending(id, directory, true));
     }
 
     /// Removes dead members: of cgroups that were made and removed while we did not hear of it.
     fn sweep(&mut self) -> Result<()> {
-        if self.early.is_empty() {
+        if !self.was_early {
             return Ok(());
         }
         for set in self.sets.iter().filter(|set| set.kind() == Kind::Cgroup) {
@@ -381,7 +354,7 @@ impl Follower {
 
     /// Removes what the kernel added and should not have: see [`rule`].
     fn take_back(&self, id: u64) {
-        if !self.early.is_empty() {
+        if self.was_early {
             self.sets.iter().filter(|set| set.kind() == Kind::Cgroup).for_each(|set| drop(set.remove(id)));
         }
     }
@@ -391,7 +364,7 @@ impl Follower {
         for early in &mut self.early {
             let _ = early.set_rules(id, &[]);
         }
-        if self.early.is_empty() {
+        if !self.was_early {
             return;
         }
         let was = |set: &&Set| set.kind() == Kind::Cgroup && set.remove(id).unwrap_or(false);
@@ -432,15 +405,7 @@ impl Follower {
     }
 
     fn push_pending(&mut self, id: u64, directory: PathBuf, unnamed: bool) {
-        let now = Instant::now();
-        self.pending.push(Pending {
-            id,
-            directory,
-            unnamed,
-            since: now,
-            next: now + FIRST_LOOK,
-            wait: FIRST_LOOK,
-        });
+        self.pending.push(Pending::new(id, directory, unnamed, Instant::now()));
     }
 
     /// Looks for the mount namespace of a cgroup's processes; `store` it at once, or leave that to the caller. The
@@ -491,6 +456,7 @@ impl Follower {
 
     fn removed(&mut self, id: u64) {
         self.pending.retain(|pending| pending.id != id);
+        self.empty.forget(id);
         let Some(gone) = self.followed.remove(&id) else { return };
         self.drop_member(Kind::Cgroup, id, &gone.name);
         if let Some(held) = &gone.namespace {
@@ -516,13 +482,22 @@ impl Follower {
     /// When [`Follower::tick`] has something to do; `None`: only after a change.
     pub fn next_tick(&self) -> Option<Instant> {
         let pending = self.pending.iter().map(|pending| pending.next).min();
-        let recheck = (self.wants(Kind::Mntns) && !self.followed.is_empty()).then_some(self.recheck);
+        let any = self.wants(Kind::Mntns) && self.followed.keys().any(|&id| !self.empty.has(id));
+        let recheck = any.then_some(self.recheck);
         pending.into_iter().chain(recheck).min()
+    }
+
+    /// A file that can be read when a cgroup that was empty has got a process: [`Follower::tick`] is due then.
+    pub fn wakeups(&self) -> Option<BorrowedFd<'_>> {
+        self.empty.as_fd()
     }
 
     /// Looks again at what was not known yet.
     pub fn tick(&mut self) {
         let now = Instant::now();
+        for id in self.empty.take_populated() {
+            self.wait_for(id, false);
+        }
         let (due, rest): (Vec<Pending>, Vec<Pending>) =
             std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.next <= now);
         self.pending = rest;
@@ -543,11 +518,13 @@ impl Follower {
         }
         let is_there = |held: &Held| process::mntns_inode(held.pid) == Some(held.namespace.inode);
         let moved = |(&id, followed): (&u64, &Followed)| {
-            (!followed.namespace.as_ref().is_some_and(is_there)).then_some(id)
+            (!self.empty.has(id) && !followed.namespace.as_ref().is_some_and(is_there)).then_some(id)
         };
         let ids: Vec<u64> = self.followed.iter().filter_map(moved).collect();
         for id in ids {
-            self.find_namespace(id, true);
+            if !self.find_namespace(id, true) {
+                self.sleep_if_empty(id);
+            }
         }
     }
 
@@ -567,7 +544,7 @@ impl Follower {
         inventory
     }
 
-    fn look_again(&mut self, mut pending: Pending, now: Instant, inventory: &Inventory) {
+    fn look_again(&mut self, pending: Pending, now: Instant, inventory: &Inventory) {
         if cgroup::id_of_path(&pending.directory).ok() != Some(pending.id) {
             return;
         }
@@ -580,15 +557,33 @@ impl Follower {
             }
         } else if self.find_namespace(pending.id, true) {
             return;
+        } else if pending.is_slow() {
+            // From now on the kernel tells when it has a process; one that is in the host's namespace is looked at now and then.
+            return self.sleep_if_empty(pending.id);
         }
-        pending.wait = (pending.wait * 2).min(if pending.unnamed { SLOWEST / 20 } else { SLOWEST });
-        pending.next = now + pending.wait;
-        self.pending.push(pending);
+        self.pending.push(pending.later(now));
+    }
+
+    /// A cgroup without processes has no namespace until it gets one, which the kernel tells.
+    fn sleep_if_empty(&mut self, id: u64) {
+        let Some(followed) = self.followed.get(&id) else { return };
+        let directory = &followed.directory;
+        if inventory::lowest_pid(directory).is_none() && self.empty.watch(id, directory) {
+            // One may have come in between.
+            if inventory::lowest_pid(directory).is_some() {
+                self.empty.forget(id);
+                self.wait_for(id, false);
+            }
+        }
+    }
+
+    /// Lets the kernel add nothing any more. What it has added so far is reported as changes that were not taken in yet.
+    pub fn detach_early(&mut self) {
+        self.early.clear();
     }
 
     /// Removes everything that was put into the sets.
     pub fn give_up(&mut self) {
-        self.early.clear();
         let ids: Vec<u64> = self.followed.keys().copied().collect();
         ids.into_iter().for_each(|id| self.removed(id));
     }

@@ -82,7 +82,11 @@ impl Term {
         Ok(match key {
             "cgroup" => Self::Cgroup(value),
             "unit" => Self::Unit(value),
-            "engine" => Self::Engine(value),
+            "engine" if Engine::ALL.iter().any(|engine| engine.name() == value) => Self::Engine(value),
+            "engine" => {
+                let (value, known) = (text::safe(value.as_ref()), Engine::ALL.map(Engine::name).join(", "));
+                return Err(format!("no engine is called `{value}`: expected {known}"));
+            }
             "container" => Self::Container(value),
             "image" => Self::Image(value),
             "namespace" => Self::Namespace(value),
@@ -137,6 +141,7 @@ fn names_fit(glob: &str, running: &Running) -> bool {
     fits(glob, &running.id)
         || running.names.iter().any(|name| fits(glob, name))
         || !running.pod.container.is_empty() && fits(glob, &running.pod.container)
+        || running.has_name() && fits(glob, &running.name())
 }
 
 /// A cgroup that may be followed.
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(Selector::parse("/k.slice:x").unwrap().0, [Term::Cgroup("/k.slice:x".into())]);
         assert_eq!(Selector::parse("engine:docker,label:a=b").unwrap().0.len(), 2);
         assert_eq!(Selector::parse("pod:web").unwrap().0, [Term::Pod("*".into(), "web".into())]);
-        for bad in ["", "frob:x", "cgroup:", "a,", "engine:docker,,x"] {
+        for bad in ["", "frob:x", "cgroup:", "a,", "engine:docker,,x", "engine:dokcer", "engine:*"] {
             assert!(Selector::parse(bad).is_err(), "{bad}");
         }
     }

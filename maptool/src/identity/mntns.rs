@@ -7,17 +7,16 @@
 //! In: pids, namespace files, inode numbers. Out: [`MountNamespace`].
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use loader::sys::fs::{mntns_id, mntns_neighbour};
 use loader::{Error, Result, ResultExt};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::fstat;
 
+use super::nsfile::{self, Type, open_read};
 use super::proc_path;
 use super::process::{self, ByMountNamespace};
-use crate::filesystem::{self, magic};
 use crate::set::{Member, MntnsMember};
 use crate::text;
 
@@ -94,51 +93,10 @@ pub fn of_file(path: &Path) -> Result<MountNamespace> {
         .with_context(|| format!("namespace file `{}`", text::path(path)))
 }
 
-fn open_read(path: &Path) -> Result<OwnedFd> {
-    // O_NONBLOCK: a fifo must not hold us up.
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty()).map_err(|errno| {
-        match errno as i32 {
-            libc::ENOENT => Error::not_found("not found"),
-            other => Error::os("", other),
-        }
-    })
-}
-
 fn of_fd(file: &OwnedFd) -> Result<MountNamespace> {
-    let magic_number = filesystem::of_fd(file)?;
-    if magic_number != magic::NSFS {
-        let found = filesystem::name(magic_number);
-        return Err(Error::incompatible(format!(
-            "found a file on {found}, expected a mount namespace (nsfs)"
-        )));
-    }
-    let unique_id = unique_id_of(file)?;
-    let inode = fstat(file).map_err(|errno| Error::os("fstat", errno as i32))?.st_ino;
-    let inode = u32::try_from(inode)
-        .map_err(|_| Error::invalid(format!("namespace inode {inode} has more than 32 bits")))?;
-    Ok(MountNamespace { inode, unique_id })
-}
-
-/// Namespaces of all types live in nsfs. The kernel answers `EINVAL` for one that is not of the mount type,
-/// `ENOTTY` before 6.11; the name of an open namespace file tells the type everywhere, except that a bind
-/// mount of one shows the path of the mount instead.
-fn unique_id_of(file: &OwnedFd) -> Result<Option<u64>> {
-    let link = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
-    let name = std::fs::read_link(link).map_err(|error| Error::io("readlink", error))?;
-    let name = name.to_string_lossy();
-    let other = match name.split_once(":[") {
-        Some((kind, _)) if !kind.starts_with('/') => (kind != "mnt").then_some(kind),
-        _ => None,
-    };
-    let wrong_type = |found: &str| {
-        Err(Error::incompatible(format!("found a namespace of {found}, expected one of type `mnt`")))
-    };
-    match (other, mntns_id(file.as_fd())) {
-        (Some(kind), _) => wrong_type(&format!("type `{kind}`")),
-        (None, Ok(id)) => Ok(Some(id)),
-        (None, Err(error)) if error.errno == libc::EINVAL => wrong_type("another type"),
-        (None, Err(_)) => Ok(None),
-    }
+    let inode = nsfile::inode(file, Type::Mount)?;
+    // Kernels before 6.11 have no such id.
+    Ok(MountNamespace { inode, unique_id: mntns_id(file.as_fd()).ok() })
 }
 
 /// Every mount namespace of the host, also those without a process, as inode number -> never-reused id. `None`

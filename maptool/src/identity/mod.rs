@@ -13,6 +13,8 @@ use loader::{Error, Result};
 pub mod cgroup;
 pub mod mntns;
 pub mod mounts;
+pub mod netns;
+mod nsfile;
 pub mod process;
 
 /// Largest pid the kernel can give (`PID_MAX_LIMIT` on 64-bit); a larger number is never a pid.

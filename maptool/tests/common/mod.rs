@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+pub(crate) mod bpftool;
 pub(crate) mod engine;
 pub(crate) mod following;
 pub(crate) mod host;

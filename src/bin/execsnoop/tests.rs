@@ -54,11 +54,16 @@ fn parse(args: &[&str]) -> Result<Execsnoop, Failure> {
     }
 }
 
-/// The header or start record, and what the records become.
+/// The header or start record, and what the records become in a file.
 fn lines(args: &[&str], records: &[Exec]) -> Vec<String> {
+    lines_for(args, records, |_| {})
+}
+
+fn lines_for(args: &[&str], records: &[Exec], choose: fn(&mut Stream<Execsnoop>)) -> Vec<String> {
     let tool = parse(args).unwrap();
     let common = tool.common().clone();
     let mut stream = Stream::new(tool, &common, Clock::fixed(4_000_000_000, 1_700_000_000_000_000_000, None));
+    choose(&mut stream);
     stream.start(&common, &[]);
     records.iter().for_each(|record| stream.record(&record.bytes()).unwrap());
     let text = String::from_utf8(stream.buffer().clone()).unwrap();
@@ -85,14 +90,25 @@ fn columns_are_aligned_with_every_combination_of_options() {
     let options: [&[&str]; 7] = [&["-T"], &["-t"], &["-U"], &["-M"], &["-C"], &["-q"], &["--containers"]];
     let records = [echo(), Exec { ret: -13, ..echo() }].map(|exec| exec.bytes());
     let long = Exec { pid: 4_000_000_000, args: b"", ..echo() };
-    aligned::with_every_combination::<Execsnoop>(&options, &records, &[long.bytes()]);
+    aligned::with_every_combination::<Execsnoop>(&options, &records, &[long.bytes()], 1);
+    let widening = [echo(), Exec { pid: 4_194_304, ..echo() }, echo()].map(|exec| exec.bytes());
+    aligned::with_every_combination::<Execsnoop>(&options, &widening, &[], 2);
 }
 
 #[test]
-fn a_long_pid_moves_its_own_row_only_as_far_as_it_must() {
-    let long = Exec { pid: 4_000_000_000, ..echo() };
-    assert_eq!(row(&[], &long), "echo             4000000000 17   0 /bin/echo one two");
-    assert_eq!(row(&[], &Exec { ret: -13, ..long }), "echo             4000000000 17 -13 /bin/echo one two");
+fn a_pid_that_does_not_fit_widens_its_column_and_on_a_terminal_the_header_comes_again() {
+    let long = Exec { pid: 4_194_304, ..echo() };
+    let expected = [
+        "PCOMM            PID    PPID   RET ARGS",
+        "echo             1234   17       0 /bin/echo one two",
+        "PCOMM            PID     PPID   RET ARGS",
+        "echo             4194304 17       0 /bin/echo one two",
+        "echo             1234    17     -13 /bin/echo one two",
+    ];
+    let records = [echo(), long, Exec { ret: -13, ..echo() }];
+    assert_eq!(lines_for(&[], &records, Stream::repeat_header), expected);
+    let one_header = [0, 1, 3, 4].map(|line| expected[line]);
+    assert_eq!(lines(&[], &records), one_header);
 }
 
 #[test]

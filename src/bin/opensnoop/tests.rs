@@ -17,6 +17,9 @@ struct Open {
     resolve: u32,
     name: &'static [u8],
     base: &'static [u8],
+    comm: &'static str,
+    /// Of the process, its thread and its user; 0: 1234, 1235 and 1000.
+    ids: u32,
 }
 
 impl Open {
@@ -25,10 +28,13 @@ impl Open {
         for value in [5_123_456_789u64, 4242, 7] {
             out.extend(value.to_ne_bytes());
         }
-        for value in [4026531840u32, 1234, 1235, 17, 1000, 100, 3, KIND_OPEN] {
+        let [pid, tid, uid] = if self.ids == 0 { [1234, 1235, 1000] } else { [self.ids; 3] };
+        for value in [4026531840u32, pid, tid, 17, uid, 100, 3, KIND_OPEN] {
             out.extend(value.to_ne_bytes());
         }
-        out.extend(b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        let mut comm = if self.comm.is_empty() { "cat" } else { self.comm }.as_bytes().to_vec();
+        comm.resize(16, 0);
+        out.extend(comm);
         out.extend(self.ret.to_ne_bytes());
         out.extend(self.bits.to_ne_bytes());
         out.extend((-100i32).to_ne_bytes());
@@ -61,8 +67,17 @@ fn json_of(args: &[&str], open: Open) -> Json {
     serde_json::from_str(&printed(&[args, &["--json"]].concat(), open)).unwrap()
 }
 
-const HOSTNAME: Open =
-    Open { ret: 3, bits: 0, flags: 0, mode: 0, resolve: 0, name: b"./../etc/hostname", base: b"" };
+const HOSTNAME: Open = Open {
+    ret: 3,
+    bits: 0,
+    flags: 0,
+    mode: 0,
+    resolve: 0,
+    name: b"./../etc/hostname",
+    base: b"",
+    comm: "cat",
+    ids: 0,
+};
 
 #[test]
 fn a_row_has_the_columns_of_its_header() {
@@ -81,8 +96,19 @@ fn a_row_has_the_columns_of_its_header() {
 fn columns_are_aligned_with_every_combination_of_options() {
     let options: [&[&str]; 7] =
         [&["-T"], &["--time"], &["-U"], &["-e"], &["-F"], &["--containers"], &["-t", "7"]];
-    let records = [HOSTNAME, Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME }];
-    aligned::with_every_combination::<Opensnoop>(&options, &records.map(|open| open.bytes()), &[]);
+    let records = [
+        HOSTNAME,
+        Open { ret: -13, flags: 0o101, mode: 0o640, ..HOSTNAME },
+        Open { ret: -133, flags: 0o37777777, mode: 0o7777, ..HOSTNAME },
+        Open { ret: 9999, ..HOSTNAME },
+        Open { comm: "fifteen-letters", ids: 4_194_304, ..HOSTNAME },
+        Open { comm: "東京東京東", ..HOSTNAME },
+        Open { ids: u32::MAX - 1, ..HOSTNAME },
+        HOSTNAME,
+    ];
+    let longer = [Open { ret: 1_000_000, comm: "\u{1b}[31m\u{1b}[32m\u{1b}[33m", ..HOSTNAME }];
+    let bytes = |opens: &[Open]| opens.iter().map(Open::bytes).collect::<Vec<_>>();
+    aligned::with_every_combination::<Opensnoop>(&options, &bytes(&records), &bytes(&longer), 3);
 }
 
 #[test]

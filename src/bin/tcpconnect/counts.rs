@@ -8,6 +8,7 @@ use loader::Result;
 use loader::map::Entry;
 use loader::spec::ObjectSpec;
 use tracers::event::Wire;
+use tracers::field::Context;
 use tracers::format::address::Address;
 use tracers::format::number::push_u64;
 use tracers::output::json::Object;
@@ -73,6 +74,10 @@ impl Count {
         })
     }
 
+    fn address_width(&self) -> usize {
+        text(&self.local).len().max(text(&self.remote).len())
+    }
+
     /// IPv4 first, the most frequent first, and the same order each time.
     #[inline(never)]
     fn order(&self, other: &Self) -> Ordering {
@@ -87,10 +92,16 @@ const ADDRESS_WIDTH: usize = 25;
 const PORT_WIDTH: usize = 20;
 
 fn push_header(tool: &Tool, out: &mut Vec<u8>) {
+    push_header_of(tool, ADDRESS_WIDTH, out);
+}
+
+fn push_header_of(tool: &Tool, address_width: usize, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    let mut cell = |width, text: &str| line.cell(width, Left, |out| out.extend_from_slice(text.as_bytes()));
-    cell(ADDRESS_WIDTH, "LADDR");
-    cell(ADDRESS_WIDTH, "RADDR");
+    let mut cell = |width, text: &str| {
+        line.cell(width, Left, |out| out.extend_from_slice(text.as_bytes()));
+    };
+    cell(address_width, "LADDR");
+    cell(address_width, "RADDR");
     if tool.options.lport {
         cell(PORT_WIDTH, "LPORT");
     }
@@ -99,18 +110,25 @@ fn push_header(tool: &Tool, out: &mut Vec<u8>) {
     line.end();
 }
 
-fn push_rows(tool: &Tool, entries: Vec<Entry>, out: &mut Vec<u8>) {
+fn push_rows(tool: &Tool, entries: Vec<Entry>, context: &Context, out: &mut Vec<u8>) {
     let mut counts: Vec<Count> = entries.into_iter().filter_map(Count::read).collect();
     counts.sort_unstable_by(Count::order);
-    for count in &counts {
-        if tool.common.json { push_json(tool, count, out) } else { push_row(tool, count, out) }
+    if tool.common.json {
+        counts.iter().for_each(|count| push_json(tool, count, out));
+        return;
     }
+    // The header is out since the start. Where addresses are too long for it, a person gets another one before the rows.
+    let width = counts.iter().map(Count::address_width).max().unwrap_or(0).max(ADDRESS_WIDTH);
+    if width > ADDRESS_WIDTH && context.repeat_header {
+        push_header_of(tool, width, out);
+    }
+    counts.iter().for_each(|count| push_row(tool, count, width, out));
 }
 
-fn push_row(tool: &Tool, count: &Count, out: &mut Vec<u8>) {
+fn push_row(tool: &Tool, count: &Count, address_width: usize, out: &mut Vec<u8>) {
     let mut line = Line::begin(out);
-    line.cell(ADDRESS_WIDTH, Left, |out| count.local.push(out));
-    line.cell(ADDRESS_WIDTH, Left, |out| count.remote.push(out));
+    line.cell(address_width, Left, |out| count.local.push(out));
+    line.cell(address_width, Left, |out| count.remote.push(out));
     if tool.options.lport {
         line.cell(PORT_WIDTH, Left, |out| push_u64(out, count.local_port.into()));
     }
@@ -119,12 +137,13 @@ fn push_row(tool: &Tool, count: &Count, out: &mut Vec<u8>) {
     line.end();
 }
 
+fn text(address: &Address) -> Vec<u8> {
+    let mut text = Vec::new();
+    address.push(&mut text);
+    text
+}
+
 fn push_json(tool: &Tool, count: &Count, out: &mut Vec<u8>) {
-    let text = |address: &Address| {
-        let mut text = Vec::new();
-        address.push(&mut text);
-        text
-    };
     let mut object = Object::begin(out);
     object.text("type", b"connects");
     object.u64("ip", count.version.into());

@@ -3,7 +3,7 @@
 //! In: the text of a note, in the assembler's words for one architecture. Out: an [`Argument`] for each. The text comes with
 //! the binary, so it is nobody's to trust; what is in floating-point registers cannot be read by BPF programs at all.
 //!
-//! To add an architecture: its registers in [`Arch::register`], its operands in [`Cursor::operand`].
+//! To add an architecture: its registers in `Arch::register`, its operands in `Cursor::operand`.
 
 use crate::error::{Error, Result, ResultExt as _};
 

@@ -65,7 +65,7 @@ impl Tables {
                 id
             }
         };
-        if probe::perf_links(None) {
+        if probe::perf_links(None)? {
             return Ok(u64::from(id));
         }
         let by_address =

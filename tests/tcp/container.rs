@@ -1,0 +1,74 @@
+//! A container beside the host, for each of the tcp tools: both filters, members that come and go.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{Scene, close, pair, settle};
+use crate::common::container::Container;
+use crate::common::role::role;
+use crate::common::run::wait_bounded;
+use crate::common::skip::or_skip;
+use crate::common::tracer::Tracer;
+
+/// Connections of the container, each time.
+const TALKS: usize = 17;
+/// Those of the host, which has ports for so many.
+const HOST_TALKS: usize = 5003;
+
+/// What a container does with itself is shown while it is in both sets, `each` events for a connection, and nothing else: not
+/// what the host does, not what is in one of the two only.
+pub(crate) fn is_shown_beside_the_host(tool: &'static str, hooks: &[&'static str], each: usize) {
+    let scene = or_skip!(Scene::new(tool));
+    let container = or_skip!(Container::new());
+    let sets = ["mntns", "cgroup"].map(|kind| scene.sandbox.create_set(kind));
+    for hook in scene.hooks(&[], hooks) {
+        let [mntns, cgroup] = sets.each_ref().map(|set| set.to_str().unwrap());
+        let tracer = scene.start_json(["--hook", hook, "--mntnsmap", mntns, "--cgroupmap", cgroup]);
+        let done = AtomicBool::new(false);
+        let pids = std::thread::scope(|scope| {
+            scope.spawn(|| (0..HOST_TALKS).take_while(|_| talk(&done)).count());
+            let pids = container
+                .come_and_go(&scene.sandbox, |shown| talk_inside(&container, shown.then_some(&tracer), each));
+            done.store(true, Ordering::Relaxed);
+            pids
+        });
+        let finished = tracer.stop();
+        let told = finished.records().last().unwrap()["lost"].as_u64().unwrap();
+        assert!(told == 0 || crate::common::emulated(), "{hook}: {told} lost");
+        let events = finished.events();
+        let of = |pid: &u32| events.iter().filter(|event| event["pid"] == *pid).count();
+        assert_eq!(pids.iter().map(of).collect::<Vec<_>>(), vec![each * TALKS; pids.len()], "{hook}");
+        assert_eq!(events.len(), each * TALKS * pids.len(), "{hook}: {events:#?}");
+        let ids = (container.namespace.inode, container.cgroup.id());
+        assert!(events.iter().all(|event| event["mntns"] == ids.0 && event["cgroup_id"] == ids.1), "{hook}");
+    }
+}
+
+/// The host's. It leaves some time to the others.
+fn talk(done: &AtomicBool) -> bool {
+    close(pair("127.0.0.1"));
+    std::thread::sleep(Duration::from_micros(100));
+    !done.load(Ordering::Relaxed)
+}
+
+/// The container's, and that of two that are half in it. What it does is over before this returns: with a tracer that is to show
+/// it, it has.
+fn talk_inside(container: &Container, shown: Option<&Tracer>, each: usize) -> u32 {
+    let part = role("talk to itself", [TALKS.to_string()]);
+    let (mut inside, mut half) = (container.spawn(&part), container.spawn_in_cgroup(&part));
+    container.namespace.run(|| close(pair("127.0.0.1")));
+    for child in [&mut inside, &mut half] {
+        assert!(wait_bounded(child).is_some_and(|status| status.success()));
+    }
+    settle();
+    let pid = inside.id();
+    if let Some(tracer) = shown {
+        let (key, seen) = (format!("\"pid\":{pid},"), Cell::new(0));
+        tracer.wait_line("all of the container's", |line| {
+            seen.set(seen.get() + usize::from(line.contains(&key)));
+            seen.get() == each * TALKS
+        });
+    }
+    pid
+}
