@@ -2,7 +2,8 @@
 //!
 //! In: an ordered list of [`Way`]s, best first, each a set of programs that observe the same thing together.
 //! Out: [`Attached`], the first way whose programs all load and attach on this kernel, with the reason
-//! why each better one was refused. The kernel is asked by trial; no version is compared, since
+//! why each better one was refused. A way that does not see everything on this kernel ([`Partial`]) comes after those that
+//! do. The kernel is asked by trial; no version is compared, since
 //! distributions move features and policies forbid them (EPERM, ENOENT, 524, EINVAL, ENOMEM have all been seen
 //! for "no fentry here").
 
