@@ -15,7 +15,7 @@ use nsmap::set::{CgroupMember, Member, Set};
 use serde_json::Value;
 
 /// Words of the table that a host may give no reason to print.
-const SELDOM: &[&str] = &["overflow", "warning", "problem"];
+const SELDOM: &[&str] = &["overflow", "warning", "problem", "hint"];
 
 /// Rows of the first table: what stands in its first column, and the words in backquotes in its second.
 fn documented() -> Vec<(String, BTreeSet<String>)> {
