@@ -111,7 +111,7 @@ pub fn may_trace(
     Ok(())
 }
 
-/// Whether programs may refer to bytes of a map beyond the first half gigabyte (7.0), as only arenas have. Asked with a place
+/// Whether programs may refer to bytes of a map beyond the first half gigabyte (7.x), as only arenas have. Asked with a place
 /// that is outside of its map in any case; what counts is what the kernel says against it.
 ///
 /// # Errors

@@ -90,7 +90,7 @@ fn create_struct_ops(
 ) -> Result<Map> {
     let fitted = struct_ops::fit(spec, declared, types)?;
     if let Some(refused) = &with.types.refused {
-        return Err(Error::incompatible(format!("it needs the object's types ({refused})")));
+        return Err(Error::new(refused.kind(), format!("it needs the object's types ({refused})")));
     }
     let value_size = u32::try_from(fitted.bytes.len()).unwrap_or(u32::MAX);
     let mut config = MapConfig { value_size, token: with.token, ..config_of(declared, None)? };
