@@ -162,7 +162,7 @@ pub fn command<T: Tracer>() -> clap::Command {
         .about(T::ABOUT)
         .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
         .after_long_help(format!(
-            "Fields (JSON key, column):\n{}\nA column that a value does not fit (an IPv6 address, a container, a large number) widens; on a terminal the header is\nrepeated then.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
+            "Fields (JSON key, column):\n{}\nA column widens for what does not fit it (an IPv6 address, a container, a large\nnumber); on a terminal the header is repeated then.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
             fields::<T>(),
             T::MISSES,
             T::EXAMPLES.trim_end()
