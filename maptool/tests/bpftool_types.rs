@@ -90,7 +90,7 @@ fn everything(types: &mut BtfBuilder) -> TypeId {
     let (text, bytes) = (types.array(char, int, 4), types.array(byte, int, 4));
     let name = types.typedef("name_t", char);
     let named = types.array(name, int, 2);
-    let colour = types.enumeration("colour", 4, true, &[("RED", 1), ("GREEN", -2)]);
+    let colour = types.enumeration("colour", 4, false, &[("RED", 1), ("GREEN", -2)]);
     let bits = [
         Field::bits("three", int, 0, 3),
         Field::bits("seven", int, 3, 7),

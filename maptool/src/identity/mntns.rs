@@ -24,6 +24,9 @@ use crate::text;
 /// initial namespaces have fixed numbers right below it (the mount namespace 0xEFFFFFF8, since 6.18).
 pub const FIRST_INODE: u64 = 0xefff_fff0;
 
+/// The magic number of procfs (`linux/magic.h`).
+const PROCFS: u32 = 0x9fa0;
+
 /// No host has as many; the kernel's own limit is in `user.max_mnt_namespaces`.
 const NAMESPACES_LIMIT: usize = 1 << 20;
 
@@ -64,8 +67,7 @@ pub fn own() -> Result<MountNamespace> {
 /// `NotFound`: no such process, or it is exiting. `Permission`: looking at another user's process needs
 /// CAP_SYS_PTRACE.
 pub fn of_process(pid: u32) -> Result<MountNamespace> {
-    let path = proc_path(pid, "ns/mnt");
-    match open_read(&path).and_then(|file| of_fd(&file)) {
+    match open_link(pid).and_then(|file| of_fd(&file)) {
         Err(_) if !process::exists(pid) => Err(Error::not_found(format!("no process {pid}"))),
         Err(error) if error.kind() == loader::ErrorKind::NotFound => {
             Err(Error::not_found(format!("process {pid} is exiting and has no mount namespace any more")))
@@ -79,8 +81,17 @@ pub fn of_process(pid: u32) -> Result<MountNamespace> {
 /// # Errors
 /// As [`of_process`].
 pub fn open_of_process(pid: u32) -> Result<(MountNamespace, OwnedFd)> {
-    let file = open_read(&proc_path(pid, "ns/mnt"))?;
+    let file = open_link(pid)?;
     Ok((of_fd(&file)?, file))
+}
+
+/// On 5.10.262 the link of a process that may not be looked at opens as itself, a file of procfs, instead of failing.
+fn open_link(pid: u32) -> Result<OwnedFd> {
+    let file = open_read(&proc_path(pid, "ns/mnt"))?;
+    match filesystem::of_fd(&file)? {
+        PROCFS => Err(Error::os("", libc::EACCES)),
+        _ => Ok(file),
+    }
 }
 
 /// The mount namespace that a namespace file stands for: a `/proc/PID/ns/mnt`, or a bind mount of one.
