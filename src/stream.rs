@@ -59,6 +59,13 @@ impl<T: Tracer> Stream<T> {
         }
     }
 
+    /// From here on containers are named when they begin, also those that are gone when their events come.
+    pub fn listen(&self) {
+        if let Some(containers) = &self.context.containers {
+            containers.listen();
+        }
+    }
+
     /// The output is a terminal's: from here on the header comes again where columns become wider.
     pub fn repeat_header(&mut self) {
         self.context.repeat_header = true;

@@ -196,6 +196,7 @@ fn run<T: Tracer>(common: &Common, options: T::Options, messages: Messages) -> R
     let ring = RingBuffer::new(&events)?;
     let sink = Sink::standard_output().map_err(|error| Error::io("standard output", error))?;
     let mut stream = Stream::new(tracer, common, clock);
+    stream.listen();
     if io::stdout().is_terminal() {
         stream.repeat_header();
     }

@@ -50,12 +50,20 @@ impl Default for Namer {
 }
 
 impl Namer {
-    /// Knows nothing yet, and begins to listen.
+    /// Knows nothing yet, and looks for names when it is asked for them.
     pub fn new() -> Self {
         let top = Hierarchy::find().ok().map(|found| found.mount_point().to_owned());
         let known = Arc::new(Mutex::new(Known { top, ..Known::default() }));
-        listen(&known);
         Self { resolver: Resolver::new().ok(), known }
+    }
+
+    /// Starts the thread that hears of new cgroups, as long as this namer lives. Where it cannot, nothing changes.
+    pub fn listen(&self) {
+        if let Some(listener) = Listener::new(&self.known) {
+            let known = Arc::downgrade(&self.known);
+            // Without it names are found later, and those of short containers not at all.
+            let _ = std::thread::Builder::new().stack_size(256 << 10).spawn(move || listener.run(&known));
+        }
     }
 
     /// `docker:web` if its engine wrote a name down, else `docker:0123456789ab`, the name of a unit, or the path of the
@@ -191,21 +199,7 @@ impl Known {
 
 // ---- the thread that hears of new cgroups --------------------------------------------------------------------------------
 
-/// Starts the thread, where the kernel lets us. It ends when nobody needs it any more, or with the process.
-fn listen(known: &Arc<Mutex<Known>>) {
-    let listener = || {
-        let top = lock(known).top.clone()?;
-        let resolver = Resolver::new().ok().filter(|resolver| !resolver.walks())?;
-        let tree = Tree::watch(&top).ok()?;
-        Some(Listener { tree, resolver, pending: Vec::new(), next: None })
-    };
-    if let Some(listener) = listener() {
-        let known = Arc::downgrade(known);
-        // Without it names are found later, and those of short containers not at all.
-        let _ = std::thread::Builder::new().stack_size(256 << 10).spawn(move || listener.run(&known));
-    }
-}
-
+/// What the thread has, where the kernel lets us watch. It ends when nobody needs it any more, or with the process.
 struct Listener {
     tree: Tree,
     resolver: Resolver,
@@ -216,6 +210,13 @@ struct Listener {
 }
 
 impl Listener {
+    fn new(known: &Mutex<Known>) -> Option<Self> {
+        let top = lock(known).top.clone()?;
+        let resolver = Resolver::new().ok().filter(|resolver| !resolver.walks())?;
+        let tree = Tree::watch(&top).ok()?;
+        Some(Self { tree, resolver, pending: Vec::new(), next: None })
+    }
+
     fn run(mut self, known: &Weak<Mutex<Known>>) {
         loop {
             self.wait();

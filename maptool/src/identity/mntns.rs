@@ -17,6 +17,7 @@ use nix::sys::stat::fstat;
 use super::nsfile::{self, Type, open_read};
 use super::proc_path;
 use super::process::{self, ByMountNamespace};
+use crate::filesystem;
 use crate::set::{Member, MntnsMember};
 use crate::text;
 
