@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use nsmap::manual;
 
 use crate::filter::TaskFilter;
 use crate::message::Failure;
@@ -160,12 +161,12 @@ pub fn command<T: Tracer>() -> clap::Command {
         .bin_name(T::NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about(T::ABOUT)
-        .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_end()))
+        .after_help(format!("Examples:\n{}", T::EXAMPLES.trim_matches('\n')))
         .after_long_help(format!(
-            "Fields (JSON key, column):\n{}\nA column widens for what does not fit it (an IPv6 address, a container, a large\nnumber); on a terminal the header is repeated then.\n\nNot seen, by hook (--verbose names the one in use):\n{}\nExamples:\n{}",
+            "Fields (JSON key, column):\n{}\nA column widens for what does not fit it (an IPv6 address, a container, a large\nnumber); on a terminal the header is repeated then.\n\nNot seen, by hook:\n{}\nExamples:\n{}",
             fields::<T>(),
             T::MISSES,
-            T::EXAMPLES.trim_end()
+            T::EXAMPLES.trim_matches('\n')
         ));
     for &(option, short) in T::SHORTS {
         command = command.mut_arg(option, |arg| arg.short(short));
@@ -211,9 +212,9 @@ fn generate(command: &mut clap::Command, what: Generate) -> Vec<u8> {
     let name = command.get_name().to_owned();
     let shell = match what {
         Generate::Man => {
+            let source = concat!("nsmap ", env!("CARGO_PKG_VERSION"));
             // Writing to memory cannot fail.
-            let _ = clap_mangen::Man::new(command.clone()).section("8").render(&mut out);
-            return out;
+            return manual::page(command.clone(), &name, "8", source).unwrap_or_default();
         }
         Generate::Bash => clap_complete::Shell::Bash,
         Generate::Zsh => clap_complete::Shell::Zsh,

@@ -21,6 +21,7 @@ pub mod filesystem;
 pub mod follow;
 pub mod identity;
 pub mod listing;
+pub mod manual;
 pub mod plan;
 pub mod set;
 pub mod text;

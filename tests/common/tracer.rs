@@ -147,6 +147,12 @@ impl Finished {
         records
     }
 
+    /// How many events were told as lost on standard error, in all.
+    pub(crate) fn told(&self) -> usize {
+        let count = |line: &String| line.split_once(" in all")?.0.rsplit(' ').next()?.parse().ok();
+        self.stderr.iter().rev().find_map(count).unwrap_or(0)
+    }
+
     /// Fails if an event was lost, or if anything at all was said on standard error. Where a program takes as long as a
     /// time slice, what interrupts it may be told as lost, whether the filters wanted it or not: there, the events show.
     #[track_caller]

@@ -109,11 +109,13 @@ fn a_container_is_shown_beside_the_host_while_it_is_in_both_sets() {
             pids
         });
         let finished = tracer.stop();
-        assert!(finished.records().last().unwrap()["lost"] == 0 || emulated(), "{hook}");
+        let told = finished.records().last().unwrap()["lost"].as_u64().unwrap();
+        assert!(told == 0 || emulated(), "{hook}");
         let events = finished.events();
         let of = |pid: &u32| events.iter().filter(|event| event["pid"] == *pid).count();
-        assert_eq!(pids.iter().map(of).collect::<Vec<_>>(), vec![OPENS; pids.len()], "{hook}");
-        assert_eq!(events.len(), OPENS * pids.len(), "{hook}: {events:#?}");
+        let missing: usize = pids.iter().map(|pid| OPENS.checked_sub(of(pid)).unwrap()).sum();
+        assert!(u64::try_from(missing).unwrap() <= told, "{hook}: {missing} missing, {told} told");
+        assert_eq!(events.len() + missing, OPENS * pids.len(), "{hook}: {events:#?}");
         let ids = (container.namespace.inode, container.cgroup.id());
         assert!(events.iter().all(|event| event["mntns"] == ids.0 && event["cgroup_id"] == ids.1), "{hook}");
     }

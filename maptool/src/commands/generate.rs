@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
-use nsmap::text;
+use nsmap::{manual, text};
 
-use super::{completions, manual};
+use super::completions;
 use crate::cli::{Cli, Generate, Generated};
 use crate::failure::{Code, Failure};
 use crate::output::Outcome;
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
             })?;
         }
         Generated::Man { out: None } => {
-            page = manual::page(command, "nsmap")
+            page = manual_page(command, "nsmap")
                 .map_err(|error| Failure::new(Code::Other, format!("write the man page: {error}")))?;
         }
         Generated::Completions { shell } => {
@@ -36,13 +36,17 @@ pub(crate) fn run(args: &Generate) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
+fn manual_page(command: clap::Command, name: &str) -> io::Result<Vec<u8>> {
+    manual::page(command, name, "1", concat!("nsmap ", env!("CARGO_PKG_VERSION")))
+}
+
 /// `nsmap.1`, and `nsmap-LIST.1` for each sub-command.
 fn pages(mut command: clap::Command, directory: &Path) -> io::Result<()> {
     command.build();
     let shown: Vec<clap::Command> =
         command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
     let write = |command, name: &str| {
-        std::fs::write(directory.join(format!("{name}.1")), manual::page(command, name)?)
+        std::fs::write(directory.join(format!("{name}.1")), manual_page(command, name)?)
     };
     write(command, "nsmap")?;
     shown.into_iter().try_for_each(|sub| {

@@ -31,7 +31,6 @@ mod generate;
 mod holders;
 mod items;
 mod list;
-mod manual;
 mod mntnsid;
 mod remove_cgroup;
 mod remove_mntns;

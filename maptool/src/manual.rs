@@ -1,20 +1,26 @@
-//! Man pages: clap's, with examples that keep their lines.
+//! Man pages of all our tools: clap's, with examples and tables that keep their lines.
 //!
-//! In: the definition of a command. Out: a page for man(1). What stands at the end of a help is a paragraph each, and where
-//! lines are indented, a block under a heading.
+//! In: the definition of a command. Out: a page for man(1). What stands at the end of the long help is a paragraph each, and
+//! where lines are indented, a block, under a heading if the line before them ends with a colon.
 
 use std::io;
 
 use clap_mangen::Man;
 
-/// The page of a command; `name` is that of the page.
-pub(super) fn page(command: clap::Command, name: &str) -> io::Result<Vec<u8>> {
-    let behind = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+/// The page of a command; `name` is that of the page, `section` of the manual, as text ("1", "8"), and `source` the package
+/// with its version.
+///
+/// # Errors
+/// Of writing to memory: none.
+pub fn page(command: clap::Command, name: &str, section: &str, source: &str) -> io::Result<Vec<u8>> {
+    let behind = command.get_after_long_help().or(command.get_after_help());
+    let behind = behind.map(ToString::to_string).unwrap_or_default();
     let has_subcommands = command.get_subcommands().any(|sub| !sub.is_hide_set());
-    let man = Man::new(command)
-        .title(name)
-        .source(concat!("nsmap ", env!("CARGO_PKG_VERSION")))
-        .manual("User Commands");
+    let man = Man::new(command).title(name).section(section).source(source).manual(if section == "8" {
+        "System Administration"
+    } else {
+        "User Commands"
+    });
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -56,7 +62,14 @@ fn ending(text: &str) -> String {
                 let heading = escaped(&heading.to_uppercase());
                 out.push_str(&format!(".SH \"{heading}\"\n.nf\n{}\n.fi\n", lines.join("\n")));
             }
-            None => out.push_str(&format!(".PP\n{}\n", escaped(paragraph))),
+            None if paragraph.starts_with("  ") => {
+                let lines: Vec<String> = paragraph.lines().map(escaped).collect();
+                out.push_str(&format!(".PP\n.nf\n{}\n.fi\n", lines.join("\n")));
+            }
+            None => {
+                let lines: Vec<String> = paragraph.lines().map(escaped).collect();
+                out.push_str(&format!(".PP\n{}\n", lines.join("\n")));
+            }
         }
     }
     out
@@ -82,8 +95,9 @@ mod tests {
 
     #[test]
     fn indented_lines_are_a_block_and_the_rest_paragraphs() {
-        let text = "Examples:\n  a-b   \\ x\n  .c\n\nA text of\n'two' lines.";
-        let expected = ".SH \"EXAMPLES\"\n.nf\na\\-b   \\e x\n\\&.c\n.fi\n.PP\nA text of\n'two' lines.\n";
+        let text = "Examples:\n  a-b   \\ x\n  .c\n\n  d\n\nA text of\n'two' lines.";
+        let expected = ".SH \"EXAMPLES\"\n.nf\na\\-b   \\e x\n\\&.c\n.fi\n.PP\n.nf\nd\n.fi\n\
+                        .PP\nA text of\n\\&'two' lines.\n";
         assert_eq!(ending(text), expected);
     }
 }
