@@ -2,7 +2,8 @@
 //!
 //! In: the log buffer. Out: its text, and the last line that tells something. The log ends with counters
 //! ("processed 57 insns ...") after the complaint; lines that begin with `;` are source lines (from the
-//! program's line info), and the last of them before the complaint says where.
+//! program's line info), and the last of them before the complaint says where. Since 7.3 a report of many lines
+//! follows the complaint: the same once more, with its cause and what to do.
 
 /// The text of a log buffer: up to its NUL, with bad UTF-8 replaced.
 pub(crate) fn text(log: &[u8]) -> String {
@@ -10,9 +11,16 @@ pub(crate) fn text(log: &[u8]) -> String {
     String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned()
 }
 
+/// How the report of 7.3 begins.
+const REPORT: &str = "Verification failed: ";
+
 /// The complaint, with the source line it is about.
 pub(crate) fn summary(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let before = log.lines().map(str::trim).take_while(|line| !line.starts_with(REPORT));
+    let mut lines: Vec<&str> = before.filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        lines.extend(log.lines().find(|line| line.starts_with(REPORT)));
+    }
     let telling = |line: &&&str| !line.starts_with("processed ") && !line.starts_with("verification time");
     let complaint =
         lines.iter().rev().filter(|line| !is_statistic(line)).find(telling).copied().unwrap_or("");
@@ -58,6 +66,16 @@ mod tests {
         let log = "0: R1=ctx() R10=fp0\n; x = *p; @ a.bpf.c:12\n0: (61) r1 = *(u32 *)(r2 +0)\n\
                    R2 !read_ok\nprocessed 1 insns (limit 1000000) max_states_per_insn 0\n";
         assert_eq!(summary(log), "R2 !read_ok; at `x = *p; @ a.bpf.c:12`");
+    }
+
+    #[test]
+    fn the_report_behind_the_complaint_is_left_out() {
+        let report = "Verification failed: Register Type Safety: Invalid dereference\n\nReason:\n  R1 has offset 8 here.\n\n\
+                      Suggestion:\n  Preserve the pointer\n  before dereferencing it.\n\nprocessed 2 insns\n";
+        let log =
+            format!("; x = *p; @ a.bpf.c:12\n1: (61) r0 = *(u32 *)(r1 +0)\nR1 off=8 disallowed\n\n{report}");
+        assert_eq!(summary(&log), "R1 off=8 disallowed; at `x = *p; @ a.bpf.c:12`");
+        assert_eq!(summary(report), "Verification failed: Register Type Safety: Invalid dereference");
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Scene, close, pair, settle};
 use crate::common::container::Container;
+use crate::common::emulated;
 use crate::common::role::role;
 use crate::common::run::wait_bounded;
 use crate::common::skip::or_skip;
@@ -35,14 +38,21 @@ pub(crate) fn is_shown_beside_the_host(tool: &'static str, hooks: &[&'static str
         });
         let finished = tracer.stop();
         let told = finished.records().last().unwrap()["lost"].as_u64().unwrap();
-        assert!(told == 0 || crate::common::emulated(), "{hook}: {told} lost");
+        assert!(told == 0 || emulated(), "{hook}: {told} lost");
         let events = finished.events();
         let of = |pid: &u32| events.iter().filter(|event| event["pid"] == *pid).count();
-        assert_eq!(pids.iter().map(of).collect::<Vec<_>>(), vec![each * TALKS; pids.len()], "{hook}");
-        assert_eq!(events.len(), each * TALKS * pids.len(), "{hook}: {events:#?}");
+        let missing: usize = pids.iter().map(|pid| (each * TALKS).checked_sub(of(pid)).unwrap()).sum();
+        assert!(u64::try_from(missing).unwrap() <= told, "{hook}: {missing} missing, {told} told");
+        assert_eq!(events.len() + missing, each * TALKS * pids.len(), "{hook}: {events:#?}");
         let ids = (container.namespace.inode, container.cgroup.id());
         assert!(events.iter().all(|event| event["mntns"] == ids.0 && event["cgroup_id"] == ids.1), "{hook}");
     }
+}
+
+/// How many events were lost so far, if the line is about that.
+fn told(line: &str) -> usize {
+    let record: Value = serde_json::from_str(line).unwrap();
+    usize::try_from(record["total"].as_u64().filter(|_| record["type"] == "lost").unwrap_or(0)).unwrap()
 }
 
 /// The host's. It leaves some time to the others.
@@ -64,10 +74,12 @@ fn talk_inside(container: &Container, shown: Option<&Tracer>, each: usize) -> u3
     settle();
     let pid = inside.id();
     if let Some(tracer) = shown {
-        let (key, seen) = (format!("\"pid\":{pid},"), Cell::new(0));
+        let (key, seen, lost) = (format!("\"pid\":{pid},"), Cell::new(0), Cell::new(0));
         tracer.wait_line("all of the container's", |line| {
             seen.set(seen.get() + usize::from(line.contains(&key)));
-            seen.get() == each * TALKS
+            lost.set(lost.get().max(told(line)));
+            // Where a program takes as long as a time slice, what interrupts it is missing, and told.
+            seen.get() + if emulated() { lost.get() } else { 0 } >= each * TALKS
         });
     }
     pid
