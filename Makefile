@@ -43,7 +43,7 @@ test: setup  ## build and run every test (as root: also those that load BPF)
 	  echo; awk -f tests/kernels/report.awk '$(TARGET)/test.log' || status=1; exit $$status
 
 KERNELS ?=
-JOBS    ?= 2
+JOBS    ?= 3
 test-kernels:  ## run the tests in VMs on other kernels: KERNELS="6.1 7.2", all x86-64 ones by default
 	@.ci/setup build kernels
 	@tests/kernels/run -j $(JOBS) $(KERNELS)
