@@ -11,6 +11,7 @@ use loader::spec::map::map_type;
 use nsmap::text;
 
 use super::args::{Words, digits_of, is_prefix, number, usage};
+use super::json::Writer;
 use super::select;
 use crate::failure::{Code, Failure};
 
@@ -140,6 +141,31 @@ fn for_every_cpu(map: &Map, value: Vec<u8>) -> Vec<u8> {
         }
         _ => value,
     }
+}
+
+/// `"value": ...`, or for maps with a value for each CPU `"values": [{"cpu": 0, "value": ...}, ...]`; `write` writes the bytes
+/// of one. `None` as soon as it gives that.
+pub(super) fn write_values(
+    json: &mut Writer,
+    map: &Map,
+    value: &[u8],
+    mut write: impl FnMut(&mut Writer, &[u8]) -> Option<()>,
+) -> Option<()> {
+    if !map.is_per_cpu() {
+        json.name("value");
+        return write(json, value);
+    }
+    json.name("values");
+    json.open('[');
+    for (cpu, value) in values_of_cpus(map, value).enumerate() {
+        json.open('{');
+        json.number_field("cpu", cpu as u64);
+        json.name("value");
+        write(json, value)?;
+        json.close('}');
+    }
+    json.close(']');
+    Some(())
 }
 
 /// The value of each CPU without the padding to 8 bytes.

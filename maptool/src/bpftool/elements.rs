@@ -339,21 +339,11 @@ fn json_entry(json: &mut Writer, map: &Map, key: &[u8], value: &[u8], types: Opt
     json.open('{');
     json.name("key");
     json.bytes(key);
-    if map.is_per_cpu() {
-        json.name("values");
-        json.open('[');
-        for (cpu, value) in values_of_cpus(map, value).enumerate() {
-            json.open('{');
-            json.number_field("cpu", cpu as u64);
-            json.name("value");
-            json.bytes(value);
-            json.close('}');
-        }
-        json.close(']');
-    } else {
-        json.name("value");
+    // Bytes can always be shown.
+    let _ = data::write_values(json, map, value, |json, value| {
         json.bytes(value);
-    }
+        Some(())
+    });
     if let Some(types) = types.filter(|types| types.can_show(map, key, value)) {
         json.name("formatted");
         let _ = types.entry(json, map, key, value, Style::Json);

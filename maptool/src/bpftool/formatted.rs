@@ -7,7 +7,7 @@ use loader::Endian;
 use loader::btf::{Array, Btf, IntInfo, Kind, Type, TypeId};
 use loader::map::Map;
 
-use super::data::values_of_cpus;
+use super::data;
 use super::json::Writer;
 
 /// Deeper types are shown as bytes.
@@ -57,21 +57,7 @@ impl Types {
             json.name("key");
             view.show(json, self.key, key, 0, MAX_DEPTH)?;
         }
-        if map.is_per_cpu() {
-            json.name("values");
-            json.open('[');
-            for (cpu, value) in values_of_cpus(map, value).enumerate() {
-                json.open('{');
-                json.number_field("cpu", cpu as u64);
-                json.name("value");
-                view.show(json, self.value, value, 0, MAX_DEPTH)?;
-                json.close('}');
-            }
-            json.close(']');
-        } else {
-            json.name("value");
-            view.show(json, self.value, value, 0, MAX_DEPTH)?;
-        }
+        data::write_values(json, map, value, |json, value| view.show(json, self.value, value, 0, MAX_DEPTH))?;
         json.close('}');
         Some(())
     }
