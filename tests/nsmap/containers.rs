@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,10 @@ use crate::keys;
 #[allow(dead_code, reason = "the tests of nsmap use more of it")]
 mod oci;
 
+#[path = "../../maptool/tests/common/notified.rs"]
+mod notified;
+
+use notified::Notified;
 use oci::{Missing, Oci};
 
 /// A prime number of containers.
@@ -37,15 +40,12 @@ struct Following(std::process::Child);
 impl Following {
     /// Waits until it says that it follows.
     fn start(sandbox: &Sandbox, oci: &Oci, selector: &str) -> Self {
-        let place = sandbox.path("notify");
-        let socket = UnixDatagram::bind(&place).unwrap();
-        socket.set_read_timeout(Some(BOUND)).unwrap();
+        let notified = Notified::bind(&sandbox.path("notify"), BOUND);
         let mut command = sandbox.command("nsmap", ["follow", selector]);
-        command.env("NOTIFY_SOCKET", &place).env("NSMAP_HOST_ROOT", &oci.host).stdout(Stdio::null());
+        notified.tell(&mut command);
+        command.env("NSMAP_HOST_ROOT", &oci.host).stdout(Stdio::null());
         let following = Self(command.spawn().unwrap());
-        let mut buffer = [0; 256];
-        let length = socket.recv(&mut buffer).unwrap();
-        assert!(buffer[..length].starts_with(b"READY=1\n"));
+        assert!(notified.next().starts_with("READY=1\n"));
         following
     }
 }

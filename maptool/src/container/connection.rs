@@ -57,8 +57,15 @@ impl Timed {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             // It also bounds connect(2), which waits for room in the queue of a server that takes nobody in.
             socket.set_write_timeout(Some(left(deadline)?))?;
-            socket.connect(&address)?;
-            Ok(socket)
+            loop {
+                // With a time-out, it also fails when this process was stopped meanwhile and goes on (signal(7)).
+                match socket.connect(&address) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                        socket.set_write_timeout(Some(left(deadline)?))?;
+                    }
+                    connected => return connected.map(|()| socket),
+                }
+            }
         };
         let socket = connected().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -15,23 +14,22 @@ use nsmap::follow::tree::Tree;
 use nsmap::identity::cgroup::Hierarchy;
 use nsmap::set::Set;
 
+use super::notified::Notified;
 use super::{Lacking, Sandbox, skip};
 
 /// A running `follow`, ended with the value.
 pub(crate) struct Following {
     pub(crate) child: Child,
     pub(crate) lines: Receiver<String>,
-    pub(crate) notified: UnixDatagram,
+    pub(crate) notified: Notified,
 }
 
 impl Following {
     /// Starts it, and waits until it says that it is ready.
     pub(crate) fn start(sandbox: &Sandbox, mut command: Command, words: &[&str]) -> Self {
-        let socket = sandbox.plain("notify");
-        let _ = fs::remove_file(&socket);
-        let notified = UnixDatagram::bind(&socket).unwrap();
-        notified.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        command.env("NOTIFY_SOCKET", &socket).args(["--json", "follow"]).args(words);
+        let notified = Notified::bind(&sandbox.plain("notify"), Duration::from_secs(30));
+        notified.tell(&mut command);
+        command.args(["--json", "follow"]).args(words);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
@@ -40,9 +38,7 @@ impl Following {
                 let _ = sender.send(line.unwrap());
             }
         });
-        let mut buffer = [0; 256];
-        let length = notified.recv(&mut buffer).unwrap();
-        assert!(buffer[..length].starts_with(b"READY=1\n"));
+        assert!(notified.next().starts_with("READY=1\n"));
         Self { child, lines, notified }
     }
 
@@ -55,9 +51,7 @@ impl Following {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(self.child.wait().unwrap().success());
-        let mut buffer = [0; 64];
-        let length = self.notified.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"STOPPING=1");
+        assert_eq!(self.notified.next(), "STOPPING=1");
         self.lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
     }
 }

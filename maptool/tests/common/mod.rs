@@ -10,6 +10,7 @@ pub(crate) mod bpftool;
 pub(crate) mod engine;
 pub(crate) mod following;
 pub(crate) mod host;
+pub(crate) mod notified;
 pub(crate) mod oci;
 
 use std::ffi::OsStr;
