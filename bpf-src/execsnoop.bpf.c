@@ -168,11 +168,13 @@ OUT_OF_LINE void report_exec(const u64 *ctx, u32 slot)
 	struct event_header who = {};
 	struct exec_scratch *buffer;
 	struct mm_struct *mm;
-	u64 caller = (bpf_get_current_pid_tgid() & ~0xffffffffULL) | old_pid;
 
-	if (fails_seen)
+	if (fails_seen) {
+		u64 caller = (bpf_get_current_pid_tgid() & ~0xffffffffULL) | old_pid;
+
 		bpf_map_delete_elem(&calls, &caller);
-	if (!wanted(&who))
+	}
+	if (!ids_wanted() || !wanted(&who))
 		return;
 	buffer = take_scratch(slot);
 	if (!buffer)
