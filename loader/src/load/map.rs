@@ -123,6 +123,9 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
+    if holds_copies(declared) && !probe::per_cpu_variables(with.token).unwrap_or(true) {
+        return Err(Error::not_supported("variables per CPU", "7.3"));
+    }
     let mut config = MapConfig { token: with.token, ..config_of(declared, with.types.object.as_ref())? };
     config.inner = template.as_ref().map(Map::as_fd);
     let map = match Map::create(&config) {
@@ -137,6 +140,11 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     let map = map.map_err(|error| explain(error, Need::Tracing))?;
     match &declared.contents {
         _ if declared.map_type == map_type::ARENA => fill_arena(declared, &map, with)?,
+        Some(contents) if holds_copies(declared) => {
+            let copies = vec![contents.as_slice(); cpu::possible()?];
+            let stored = map.update_per_cpu(&0_u32.to_ne_bytes(), &copies, UpdateMode::Any);
+            stored.context("store its contents")?;
+        }
         Some(contents) => {
             map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
         }
@@ -146,6 +154,12 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
         map.freeze().context("freeze it")?;
     }
     Ok(map)
+}
+
+/// Whether a map holds variables of which each CPU has its own. Unless the kernel lets programs refer to those, which only a
+/// program could find out, there is nothing to be had from the map.
+fn holds_copies(declared: &MapSpec) -> bool {
+    declared.map_type == map_type::PERCPU_ARRAY && declared.contents.is_some()
 }
 
 /// Stores the variables of an arena. The kernel learns from the mapping at which address the arena is for us, without which it
