@@ -183,7 +183,7 @@ impl Object {
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
         let (mut kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
         // One link for all places of a static probe, where the kernel has such links; the program must be loaded for it.
-        if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token).unwrap_or(false) {
+        if kind.is_for_static_probe() && probe::uprobe_multi(token).unwrap_or(false) {
             kind.attach_type = attach_type::TRACE_UPROBE_MULTI;
         }
         let program = program::load(&program::Parts {
@@ -199,9 +199,9 @@ impl Object {
         });
         let program = program.map_err(|error| self.without_types(error))?;
         self.after_load(index, &program)?;
-        match program.kind().target {
-            Target::Usdt { .. } => self.with_usdt_tables(program),
-            _ => Ok(program),
+        match program.kind().is_for_static_probe() {
+            true => self.with_usdt_tables(program),
+            false => Ok(program),
         }
     }
 
