@@ -73,7 +73,8 @@ pub(super) fn create_all(
 
 fn create_or_reuse(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     match declared.pinning {
-        Pinning::None => create(declared, with),
+        // `config_of` refuses what has no meaning.
+        Pinning::None | Pinning::Unknown(_) => create(declared, with),
         Pinning::ByName => {
             let path = super::pin_path(with.root, declared);
             pin::open_or_create(&path, &config_of(declared, None)?, || create(declared, with))
@@ -211,8 +212,11 @@ pub(super) fn jump_table(targets: &[InsnOffset], token: Option<BorrowedFd<'_>>) 
 /// The numbers that the kernel is asked for, as they are on this machine; with `btf`, the types of key and value.
 ///
 /// # Errors
-/// Those of reading the number of CPUs.
+/// Those of reading the number of CPUs; `Incompatible` for a pinning of no known meaning.
 pub fn config_of<'a>(declared: &MapSpec, btf: Option<&'a BtfObject>) -> Result<MapConfig<'a>> {
+    if let Pinning::Unknown(other) = declared.pinning {
+        return Err(Error::incompatible(format!("pinning {other} is not 0 (no) or 1 (by name)")));
+    }
     let types = (declared.key_type_id.0, declared.value_type_id.0);
     Ok(MapConfig {
         name: declared.name.clone(),

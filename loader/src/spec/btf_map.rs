@@ -178,7 +178,7 @@ impl Attributes {
         map.pinning = match self.pinning.unwrap_or(0) {
             0 => Pinning::None,
             1 => Pinning::ByName,
-            other => return Err(Error::invalid(format!("pinning {other} is not 0 (no) or 1 (by name)"))),
+            other => Pinning::Unknown(other),
         };
         if let Some(values) = self.values {
             set_values(&mut map, values)?;

@@ -78,6 +78,8 @@ pub enum Pinning {
     None,
     /// Below the pin root, under the map's name; a compatible map that is there already is used instead.
     ByName,
+    /// What the object says means nothing to this loader. Such a map cannot be created; what the object has besides can.
+    Unknown(u32),
 }
 
 /// One entry whose value is an fd.
