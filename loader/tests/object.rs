@@ -381,6 +381,24 @@ fn legacy_maps_are_five_numbers() {
     assert_eq!(dialect.maps[0].extra, [0, 0, 0, 3], "a dialect is kept, and refused when the map is created");
 }
 
+/// gobpf's way, in which opensnitch's objects are built to this day: cilium/ebpf opens them, and libbpf never did.
+#[test]
+fn each_legacy_map_may_have_a_section_of_its_own() {
+    let mut builder = ObjectBuilder::new(Endian::Little);
+    let code = builder.code("socket", &[&load(0)[..], &[exit()]].concat());
+    builder.symbol(Symbol::function("f", code, 0, 3));
+    let [_, second] = [("one", 8), ("two", 16)].map(|(name, value_size)| {
+        let words = [1, 4, value_size, 100, 0].map(u32::to_le_bytes).concat();
+        let section = builder.data(&format!("maps/{name}"), &words);
+        builder.symbol(Symbol::object(name, section, 0, 20))
+    });
+    builder.relocate(code, 0, second, R64_64);
+    let spec = ObjectSpec::parse(&builder.build()).unwrap();
+    assert_eq!((spec.maps[0].value_size, spec.maps[1].value_size), (8, 16));
+    let linked = linker::link(&spec, &spec.programs[0]).unwrap();
+    assert_eq!(linked.relocations[0].target, loader::spec::RelocTarget::Map { index: 1 });
+}
+
 #[test]
 fn a_prog_array_names_its_programs() {
     let mut btf = BtfBuilder::new();

@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: [`MapSpec`], and the kernel's numbers for map types and flags (`enum bpf_map_type` and
 //! `BPF_F_*` of `include/uapi/linux/bpf.h`). Reading maps out of an object is in `btf_map` (`.maps`),
-//! `legacy_map` (`maps`) and [`super::data`] (global variables).
+//! `legacy_map` (`maps`, `maps/NAME`) and [`super::data`] (global variables).
 
 use super::struct_ops::StructOps;
 use crate::btf::TypeId;
