@@ -54,8 +54,6 @@ ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 
 ALWAYS_INLINE void end_first(volatile struct pair_state *state)
 {
-	if (!state)
-		return;
 	state->done = bpf_get_current_pid_tgid();
 	state->at_work = false;
 }
@@ -85,6 +83,9 @@ ALWAYS_INLINE bool first_missed_it(u32 pair)
 	SEC(section) int name(const u64 *ctx)                                                                          \
 	{                                                                                                              \
 		volatile struct pair_state *state = begin_first(pair);                                                 \
+                                                                                                                       \
+		if (!state)                                                                                            \
+			return 0;                                                                                      \
 		first;                                                                                                 \
 		end_first(state);                                                                                      \
 		return 0;                                                                                              \
