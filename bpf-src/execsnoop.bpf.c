@@ -59,7 +59,7 @@ ALWAYS_INLINE void read_filename(struct exec_event *event, struct linux_binprm *
 		event->flags |= EXEC_BY_FD | EXEC_EXECVEAT;
 }
 
-#define MAX_CHUNKS 65 /* so that 256 KiB of budget can be read page by page from any start */
+#define PAGE_ROUNDS 9 /* squared: at least 65, so that 256 KiB of budget can be read page by page from any start */
 
 /* One read of at most a page of `size` bytes of arguments: the page after those that args_len counts. */
 VERIFIED_ALONE int read_page(u32 slot, u32 size)
@@ -87,31 +87,55 @@ VERIFIED_ALONE int read_page(u32 slot, u32 size)
 	return STEP_MORE;
 }
 
+VERIFIED_ALONE int read_some_pages(u32 slot, u32 size)
+{
+	int step = STEP_MORE;
+
+	for (u32 i = 0; i < PAGE_ROUNDS && step == STEP_MORE; i++)
+		step = read_page(slot, size);
+	return step;
+}
+
 VERIFIED_ALONE int read_pages(u32 slot, u32 size)
 {
 	int step = STEP_MORE;
 
-	for (u32 i = 0; i < MAX_CHUNKS && step == STEP_MORE; i++)
-		step = read_page(slot, size);
+	for (u32 i = 0; i < PAGE_ROUNDS && step == STEP_MORE; i++)
+		step = read_some_pages(slot, size);
 	return step;
+}
+
+#define NO_DIGIT 10
+#define NO_MORE_DIGITS 11
+
+/* The digit at this place of the filename, if it is one. */
+VERIFIED_ALONE int digit_in_filename(u32 slot, u32 place)
+{
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
+	u32 digit;
+
+	if (!buffer || place >= FD_PREFIX_LEN + FD_DIGITS)
+		return NO_DIGIT;
+	if (place >= buffer->event.filename_len)
+		return NO_MORE_DIGITS;
+	digit = (u32)buffer->event.data[place] - '0';
+	return digit > 9 ? NO_DIGIT : (int)digit;
 }
 
 /* N of a filename "/dev/fd/N"; negative if there is more, or less. */
 VERIFIED_ALONE int fd_in_filename(u32 slot)
 {
-	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	u32 fd = 0;
+	u32 digit = 0;
+	u32 digits = 0;
 
-	if (!buffer || buffer->event.filename_len <= FD_PREFIX_LEN)
-		return -1;
-	for (u32 i = FD_PREFIX_LEN; i < FD_PREFIX_LEN + FD_DIGITS && i < buffer->event.filename_len; i++) {
-		u32 digit = (u32)buffer->event.data[i] - '0';
-
-		if (digit > 9)
-			return -1;
+	for (; digits < FD_DIGITS; digits++) {
+		digit = (u32)digit_in_filename(slot, FD_PREFIX_LEN + digits);
+		if (digit >= NO_DIGIT)
+			break;
 		fd = fd * 10 + digit;
 	}
-	return (int)fd;
+	return digits && digit != NO_DIGIT ? (int)fd : -1;
 }
 
 /*
@@ -129,15 +153,19 @@ ALWAYS_INLINE struct file *shown_exe(struct exec_event *event, struct mm_struct 
 }
 
 /* In one go, as the pages are all there; else page by page up to the first that is not. */
-ALWAYS_INLINE void read_area(struct exec_scratch *buffer, u32 size)
+VERIFIED_ALONE int read_area(u32 slot, u32 size)
 {
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
+
+	if (!buffer)
+		return STEP_FAULT;
 	forget_range(size);
 	if (size > args_budget)
 		size = args_budget;
-	if (bpf_probe_read_user(buffer->event.data + args_start(buffer), size, (const void *)buffer->args_from) == 0)
-		buffer->event.args_len = size;
-	else
-		read_pages(buffer->slot, size);
+	if (bpf_probe_read_user(buffer->event.data + args_start(buffer), size, (const void *)buffer->args_from))
+		return read_pages(slot, size);
+	buffer->event.args_len = size;
+	return STEP_END;
 }
 
 ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
@@ -146,13 +174,11 @@ ALWAYS_INLINE void read_args(struct exec_scratch *buffer, struct mm_struct *mm)
 	u64 from = core_get(mm, arg_start);
 	u64 to = core_get(mm, arg_end);
 	u64 total = to > from ? to - from : 0;
-	u32 size = args_budget;
+	u32 size = total < args_budget ? (u32)total : args_budget;
 
-	if (total < size)
-		size = (u32)total;
 	event->args_total = total;
 	begin_args(buffer, from);
-	read_area(buffer, size);
+	read_area(buffer->slot, size);
 	if (event->args_len < size)
 		event->flags |= EXEC_ARGS_FAULT;
 	else if (size < total)
@@ -168,11 +194,13 @@ OUT_OF_LINE void report_exec(const u64 *ctx, u32 slot)
 	struct event_header who = {};
 	struct exec_scratch *buffer;
 	struct mm_struct *mm;
-	u64 caller = (bpf_get_current_pid_tgid() & ~0xffffffffULL) | old_pid;
 
-	if (fails_seen)
+	if (fails_seen) {
+		u64 caller = (bpf_get_current_pid_tgid() & ~0xffffffffULL) | old_pid;
+
 		bpf_map_delete_elem(&calls, &caller);
-	if (!wanted(&who))
+	}
+	if (!ids_wanted() || !wanted(&who))
 		return;
 	buffer = take_scratch(slot);
 	if (!buffer)

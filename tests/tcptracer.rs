@@ -438,6 +438,9 @@ fn nothing_stays_in_the_table_when_a_connection_is_gone() {
         let listener = listen("127.0.0.1");
         drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     }
-    let events = scene.events(tracer);
-    assert_eq!(counts(&events), [202, 101, 303]);
+    let (events, lost) = scene.events_and_losses(tracer);
+    // Whose connect or accept was lost, told in emulated machines only, is not known at the close.
+    let complete = |(seen, all): (usize, usize)| (all.saturating_sub(lost * 2)..=all).contains(&seen);
+    let seen = counts(&events);
+    assert!(seen.into_iter().zip([202, 101, 303]).all(complete), "{seen:?}, {lost} told as lost");
 }

@@ -178,11 +178,14 @@ ALWAYS_INLINE void begin_args(struct exec_scratch *buffer, u64 from)
 	buffer->args_from = from;
 }
 
-/* Sends what is in the buffer with at most `args` bytes of arguments. */
-ALWAYS_INLINE bool try_send_exec(struct exec_scratch *buffer, u32 args)
+/* Sends what is in the buffer with at most `args` bytes of arguments; 0 if it finds no room. */
+VERIFIED_ALONE int try_send_exec(u32 slot, u32 args)
 {
+	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	u32 size;
 
+	if (!buffer)
+		return 0;
 	forget_range(args);
 	if (args > args_budget)
 		args = args_budget;
@@ -196,12 +199,12 @@ ALWAYS_INLINE bool try_send_exec(struct exec_scratch *buffer, u32 args)
 ALWAYS_INLINE void finish_record(struct exec_scratch *buffer)
 {
 	u32 args = buffer->event.args_len;
-	bool sent = try_send_exec(buffer, args);
+	int sent = try_send_exec(buffer->slot, args);
 
 	if (!sent && args > SHORT_ARGS) {
 		buffer->event.args_len = SHORT_ARGS;
 		buffer->event.flags |= EXEC_ARGS_CUT;
-		sent = try_send_exec(buffer, SHORT_ARGS);
+		sent = try_send_exec(buffer->slot, SHORT_ARGS);
 	}
 	if (!sent)
 		count_lost();

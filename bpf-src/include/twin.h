@@ -42,20 +42,18 @@ struct {
 	__type(value, u64);
 } seen_second SEC(".maps");
 
-ALWAYS_INLINE void begin_first(u32 pair)
+/* NULL only for the verifier. */
+ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 {
 	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
 
 	if (state)
 		state->at_work = true;
+	return state;
 }
 
-ALWAYS_INLINE void end_first(u32 pair)
+ALWAYS_INLINE void end_first(volatile struct pair_state *state)
 {
-	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
-
-	if (!state)
-		return;
 	state->done = bpf_get_current_pid_tgid();
 	state->at_work = false;
 }
@@ -84,9 +82,12 @@ ALWAYS_INLINE bool first_missed_it(u32 pair)
 #define TWINS(section, name, pair, first, second)                                                                      \
 	SEC(section) int name(const u64 *ctx)                                                                          \
 	{                                                                                                              \
-		begin_first(pair);                                                                                     \
+		volatile struct pair_state *state = begin_first(pair);                                                 \
+                                                                                                                       \
+		if (!state)                                                                                            \
+			return 0;                                                                                      \
 		first;                                                                                                 \
-		end_first(pair);                                                                                       \
+		end_first(state);                                                                                      \
 		return 0;                                                                                              \
 	}                                                                                                              \
 	SEC(section) int name##_2(const u64 *ctx)                                                                      \

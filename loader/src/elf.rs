@@ -121,6 +121,15 @@ pub(crate) mod reloc {
     pub(crate) const R64_ABS64: u32 = 2;
     /// `call`: the callee's slot, relative to the next instruction.
     pub(crate) const R64_32: u32 = 10;
+
+    /// Refuses what does not stand for an address in eight bytes of data. clang before 13 had no other type for it than
+    /// that of `ld_imm64`.
+    pub(crate) fn check_address(kind: u32) -> crate::error::Result<()> {
+        match kind {
+            R64_ABS64 | R64_64 => Ok(()),
+            _ => Err(crate::error::Error::invalid(format!("relocation type {kind}, expected {R64_ABS64}"))),
+        }
+    }
 }
 
 type Header = FileHeader64<Endianness>;

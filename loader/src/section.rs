@@ -28,6 +28,9 @@ pub struct ProgramKind {
     pub sleepable: bool,
     /// Loaded with `BPF_F_XDP_HAS_FRAGS`.
     pub xdp_frags: bool,
+    /// Its arguments are a static probe's (USDT): it is loaded for one, and is handed the object's tables of arguments, also
+    /// where `target` does not say which probe, for [`crate::attach::usdt::attach`] to say later.
+    pub static_probe: bool,
     /// Where the program is attached.
     pub target: Target,
 }
@@ -159,6 +162,7 @@ impl ProgramKind {
         attach_type_optional: false,
         sleepable: false,
         xdp_frags: false,
+        static_probe: false,
         target: Target::None,
     };
 
@@ -187,6 +191,7 @@ impl ProgramKind {
             attach_type_optional: row.flags & table::OPTIONAL != 0,
             sleepable: row.flags & table::SLEEPABLE != 0,
             xdp_frags: row.flags & table::FRAGS != 0,
+            static_probe: matches!(row.shape, table::Shape::Usdt),
             target,
         }
     }
@@ -204,6 +209,11 @@ impl ProgramKind {
             },
             known => Ok(known),
         }
+    }
+
+    /// Whether it is a program for a static probe, by its section name or by its target.
+    pub(crate) fn is_for_static_probe(&self) -> bool {
+        self.static_probe || matches!(self.target, Target::Usdt { .. })
     }
 
     /// The name of the BTF type that `attach_btf_id` refers to, for the kinds that have one in the

@@ -201,6 +201,27 @@ fn wanted_names_are_found_with_their_flavours_whatever_their_length() {
 }
 
 #[test]
+fn functions_can_be_left_out_of_a_search_and_nothing_else_is() {
+    let mut b = BtfBuilder::new();
+    let int = b.int("int", 4, 0);
+    let structure = b.structure("same", 0, &[]);
+    let proto = b.func_proto(&[], int);
+    let function = b.func("same", proto, Linkage::Static);
+    let btf = parse(&b, Endian::Little);
+    let mut set = WantedSet::new();
+    set.insert("same");
+    let hits = |set: &WantedSet| {
+        let found = btf.wanted(set).unwrap();
+        found.essential("same").map(|hit| hit.id).collect::<Vec<_>>()
+    };
+    assert!(set.contains_function("same"));
+    assert_eq!(hits(&set), [structure, function]);
+    set.leave_out_functions();
+    assert!(set.contains("same") && !set.contains_function("same"));
+    assert_eq!(hits(&set), [structure]);
+}
+
+#[test]
 fn a_flavour_is_cut_at_the_last_separator() {
     use loader::btf::wanted::essential_name;
     let cases: [(&[u8], &[u8]); 8] = [

@@ -159,6 +159,18 @@ fn a_map_pinned_by_name_is_used_again_and_every_difference_is_named() {
 }
 
 #[test]
+fn a_map_whose_pinning_has_no_meaning_is_not_created_and_says_why() {
+    let Some(mut spec) = checks() else { return };
+    spec.map_mut("per_cpu").unwrap().pinning = Pinning::Unknown(7);
+    let options = LoadOptions { skip_failed_maps: true, ..LoadOptions::default() };
+    let mut object = Object::create(spec, options).unwrap();
+    let (name, error) = object.failed_maps().next().unwrap();
+    assert_eq!((name, error.kind()), ("per_cpu", ErrorKind::Incompatible));
+    assert_eq!(error.to_string(), "create map `per_cpu`: pinning 7 is not 0 (no) or 1 (by name)");
+    assert_eq!(run(&mut object, "globals"), 0, "programs that do without it are loaded");
+}
+
+#[test]
 fn a_pin_is_replaced_in_one_step() {
     if may_use_bpf().is_err() {
         return;

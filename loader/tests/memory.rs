@@ -109,3 +109,42 @@ fn a_map_that_cannot_be_shared_says_so() {
     let expected = "map `plain` into memory: it is no arena, and no array made with BPF_F_MMAPABLE";
     assert_eq!(error.to_string(), expected);
 }
+
+/// `.percpu`, which libbpf has since 1.8, was a section of unknown meaning, so that objects with it were refused as a whole.
+#[test]
+fn variables_per_cpu_are_copies_that_begin_alike_or_the_kernel_is_told_to_lack_them() {
+    let Ok(bytes) = compile("percpu", Endian::NATIVE) else { return };
+    let mut spec = ObjectSpec::parse(&bytes).unwrap();
+    for (name, size) in [(".percpu", 12), (".percpu.runs", 4), (".percpu.bonus", 4)] {
+        let map = spec.map(name).unwrap();
+        let shape = (map.map_type, map.key_size, map.value_size, map.max_entries, map.flags, map.freeze);
+        assert_eq!(shape, (map_type::PERCPU_ARRAY, 4, size, 1, 0, false), "{name}");
+        assert_ne!(map.value_type_id.0, 0, "{name} is printed by its type");
+    }
+    spec.set_global("step", 7_u32).unwrap();
+    if may_use_bpf().is_err() {
+        return;
+    }
+    let options = LoadOptions { skip_failed_maps: true, ..LoadOptions::default() };
+    let mut object = Object::create(spec, options).unwrap();
+    let shared = object.load_program("needs_none").unwrap();
+    assert_eq!(shared.test_run(&[0; 64]).unwrap(), 2, "what needs no such variable is loaded anywhere");
+    let program = match object.load_program("count") {
+        Ok(program) => program,
+        Err(error) => {
+            let kind = ErrorKind::NotSupported { feature: "variables per CPU", since: "7.3" };
+            assert_eq!(error.kind(), kind, "{error:#}");
+            return not_run(&NotRun::KernelLacks("variables per CPU (7.3), or no JIT for them"));
+        }
+    };
+    let returned = program.test_run(&[0; 64]).unwrap();
+    assert_eq!(returned, 101, "constants are there, counters begin at 0");
+    let cpus = object.global_per_cpu("runs").unwrap();
+    let ran = cpus.iter().filter(|runs| **runs == 1_u32.to_ne_bytes()).count();
+    let idle = cpus.iter().filter(|runs| **runs == [0; 4]).count();
+    assert_eq!((ran, idle), (1, cpus.len() - 1), "one CPU counts, the others do not see it");
+    assert_eq!(object.lost().unwrap(), Some(2 * cpus.len() as u64 + 7), "lost on any of them");
+    assert_eq!(object.global("runs").unwrap_err().kind(), ErrorKind::Incompatible);
+    assert_eq!(object.global_per_cpu("shared").unwrap_err().kind(), ErrorKind::Incompatible);
+    assert_eq!(object.set_global("step", 1_u32).unwrap_err().kind(), ErrorKind::Incompatible);
+}

@@ -17,7 +17,7 @@ use loader::kernel::probe;
 use loader::load::{LoadOptions, Object};
 use loader::plan::{PlannedHook, plan};
 use loader::program::Program;
-use loader::section::Target;
+use loader::section::{ProgramKind, Target};
 use loader::spec::ObjectSpec;
 use loader::{Endian, ErrorKind};
 
@@ -255,6 +255,34 @@ fn arguments_reach_the_program_from_registers_memory_and_the_note_itself() {
     let read: Vec<u64> =
         read.chunks_exact(8).take(5).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
     assert_eq!(read, [(-7_i64).cast_unsigned(), 12, 0xffff_ffff_ffff_8382, 0x84, 3]);
+}
+
+/// `SEC("usdt")` leaves the place to whoever attaches. Such a program was loaded as any uprobe, and without the tables of
+/// arguments, so that `bpf_usdt_arg()` found nothing wherever it was attached.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_program_whose_section_names_no_probe_is_put_on_one_with_its_arguments() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("probed");
+    let note = note_with(("ours", "one", "-4@%edi"), ARGUMENTS_AT, 0, 0);
+    write_program(&path, &binary_with_arguments(&note));
+    let Some(mut spec) = spec_of("usdt", "take", &path, "one") else { return };
+    spec.program_mut("take").unwrap().kind = ProgramKind::from_section_name("usdt").unwrap();
+    let mut object = Object::create(spec, LoadOptions::default()).unwrap();
+    let program = object.load_program("take").unwrap();
+    assert_eq!(program.kind().attach_type != 0, probe::uprobe_multi(None).unwrap(), "loaded for one link");
+    let path = path.display().to_string();
+    let link = match usdt::attach(&program, &path, "ours", "one", AttachOptions { cookie: 9 }) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotSupported { .. }) => {
+            return not_run(&NotRun::KernelLacks("uprobes"));
+        }
+        other => other.unwrap(),
+    };
+    assert!(Command::new(&path).status().unwrap().success());
+    link.detach();
+    let counted = ["hits", "cookies", "argument_count"].map(|name| number(&object, name));
+    assert_eq!(counted, [1, 9, 1]);
+    assert_eq!(object.global("arguments").unwrap()[..8], (-7_i64).to_ne_bytes());
 }
 
 #[test]

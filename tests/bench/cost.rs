@@ -308,15 +308,28 @@ pub(crate) fn connections(bench: &mut Bench) {
     }
 }
 
-/// The price that everybody pays for a hook on all system calls.
+/// The price that everybody pays for a hook on all system calls, beside a peer that sees the same callers: libbpf-tools see no
+/// 32-bit ones, opensnoop does unless it is told otherwise.
 pub(crate) fn untraced(bench: &mut Bench) {
-    let on_tracepoints = "getppid while opensnoop runs, both on syscall tracepoints";
-    for (what, tracer, args, empty) in [
-        ("getppid while execsnoop runs", "execsnoop", &[][..], "empty_exec"),
-        ("getppid while opensnoop runs", "opensnoop", &[], open_hook(bench)),
-        (on_tracepoints, "opensnoop", &["--hook", "tracepoint"], open_hook(bench)),
+    let all_callers = tools::opensnoop_of_all_callers();
+    for (what, tracer, args, theirs, empty) in [
+        ("getppid while execsnoop runs", "execsnoop", &[][..], tools::libbpf("execsnoop"), "empty_exec"),
+        (
+            "getppid while opensnoop runs, 64-bit callers seen",
+            "opensnoop",
+            &["--hook", "tracepoint"],
+            tools::libbpf("opensnoop"),
+            "empty_sys_exit",
+        ),
+        (
+            "getppid while opensnoop runs, 32-bit callers seen, too",
+            "opensnoop",
+            &[],
+            all_callers,
+            open_hook(bench),
+        ),
     ] {
-        let (ours, theirs) = (Tool::ours(&bench.bin, tracer).with(args), tools::libbpf(tracer));
+        let ours = Tool::ours(&bench.bin, tracer).with(args);
         let target = Target::Ratio(1.0);
         compare(bench, &Case { what, work: Work::Nothing, ours, theirs, empty, target, shown: false });
     }

@@ -71,6 +71,15 @@ pub(crate) fn opensnoop() -> Vec<Tool> {
     vec![libbpf("opensnoop"), bpftrace(script), bcc("opensnoop")]
 }
 
+/// The same with 32-bit callers, which have no tracepoints of their own; x86's numbers of openat, 64-bit and 32-bit.
+pub(crate) fn opensnoop_of_all_callers() -> Tool {
+    let script = r#"BEGIN { printf("PID COMM FD PATH\n"); }
+        tracepoint:raw_syscalls:sys_enter /args->id == 257 || args->id == 295/ { @name[tid] = args->args[1]; }
+        tracepoint:raw_syscalls:sys_exit /args->id == 257 || args->id == 295/ {
+            printf("%d %s %d %s\n", pid, comm, args->ret, str(@name[tid])); delete(@name[tid]); }"#;
+    bpftrace(script)
+}
+
 pub(crate) fn of(tracer: &str) -> Vec<Tool> {
     match tracer {
         "execsnoop" => execsnoop(),

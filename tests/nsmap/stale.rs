@@ -56,12 +56,12 @@ fn number(link: &str) -> Option<u64> {
     link.trim().strip_prefix("mnt:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Runs a program, with this word among its arguments, in a new namespace; the number of that.
+/// Runs a program, with this word among its arguments, in a new namespace; the number of that. For the program, the word is
+/// the name of a file that is not there.
 fn in_new_namespace(word: &str) -> u64 {
     let mut command = Command::new(find("unshare"));
-    // For the shell, the word is its own name.
-    let output = command.args(["-m", "sh", "-c", "readlink /proc/self/ns/mnt", word]).output().unwrap();
-    number(std::str::from_utf8(&output.stdout).unwrap()).unwrap()
+    let output = command.args(["-m", "stat", "-L", "-c", "%i", "/proc/self/ns/mnt", word]).output().unwrap();
+    std::str::from_utf8(&output.stdout).unwrap().trim().parse().unwrap()
 }
 
 /// Makes a member of which only the number is left, and which the next namespace gets.

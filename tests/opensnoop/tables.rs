@@ -33,13 +33,12 @@ fn processes_of_a_command_that_find_no_room_are_told_as_lost() {
             let args = ["-x", "--table-size", size, "--hook", hook, "--exec", "sh", "-c", &script];
             let finished = opensnoop(&sandbox, args).finish();
             let rows = finished.rows().iter().filter(|row| row.ends_with("/missing")).count();
-            assert_eq!(rows, shown, "{hook} {size}: {finished:#?}");
-            let told =
-                finished.stderr.iter().any(|line| line.contains(&format!("{} in all (a table", 7 - shown)));
-            assert!(
-                if shown == 7 { emulated() || finished.stderr.is_empty() } else { told },
-                "{hook}: {finished:#?}"
-            );
+            let told = finished.told();
+            let exact = rows == shown && told == 7 - shown;
+            // There, a fork may be missed as well, and told.
+            assert!(exact || emulated() && rows <= shown && rows + told >= 7, "{hook} {size}: {finished:#?}");
+            let about_it = finished.stderr.iter().any(|line| line.contains("a table is full"));
+            assert_eq!(about_it, shown < 7, "{hook} {size}: {finished:#?}");
         }
     }
 }

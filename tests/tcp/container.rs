@@ -42,7 +42,8 @@ pub(crate) fn is_shown_beside_the_host(tool: &'static str, hooks: &[&'static str
         let events = finished.events();
         let of = |pid: &u32| events.iter().filter(|event| event["pid"] == *pid).count();
         let missing: usize = pids.iter().map(|pid| (each * TALKS).checked_sub(of(pid)).unwrap()).sum();
-        assert!(u64::try_from(missing).unwrap() <= told, "{hook}: {missing} missing, {told} told");
+        // Whose accept was lost is not known at the close, which is missing then, too.
+        assert!(u64::try_from(missing).unwrap() <= told * 2, "{hook}: {missing} missing, {told} told");
         assert_eq!(events.len() + missing, each * TALKS * pids.len(), "{hook}: {events:#?}");
         let ids = (container.namespace.inode, container.cgroup.id());
         assert!(events.iter().all(|event| event["mntns"] == ids.0 && event["cgroup_id"] == ids.1), "{hook}");
@@ -78,8 +79,8 @@ fn talk_inside(container: &Container, shown: Option<&Tracer>, each: usize) -> u3
         tracer.wait_line("all of the container's", |line| {
             seen.set(seen.get() + usize::from(line.contains(&key)));
             lost.set(lost.get().max(told(line)));
-            // Where a program takes as long as a time slice, what interrupts it is missing, and told.
-            seen.get() + if emulated() { lost.get() } else { 0 } >= each * TALKS
+            // Where a program takes as long as a time slice, what interrupts it is missing, and told; and so may be its close.
+            seen.get() + if emulated() { lost.get() * 2 } else { 0 } >= each * TALKS
         });
     }
     pid

@@ -113,7 +113,11 @@ fn map_json(spec: &ObjectSpec, map: &MapSpec) -> Value {
         "flags": map.flags,
         "map_extra": map.map_extra,
         "numa_node": map.numa_node,
-        "pinning": if map.pinning == Pinning::ByName { "by name" } else { "none" },
+        "pinning": match map.pinning {
+            Pinning::ByName => "by name".to_owned(),
+            Pinning::None => "none".to_owned(),
+            Pinning::Unknown(number) => format!("unknown ({number})"),
+        },
         "key_type": spelling(map.key_type_id),
         "value_type": spelling(map.value_type_id),
         "frozen": map.freeze,
@@ -250,8 +254,8 @@ fn write_map(out: &mut String, map: &Value, indent: &str) -> std::fmt::Result {
             write!(out, " {label} {}", number(map, key))?;
         }
     }
-    if word(map, "pinning") == "by name" {
-        write!(out, " pinned by name")?;
+    if word(map, "pinning") != "none" {
+        write!(out, " pinned {}", word(map, "pinning"))?;
     }
     if word(map, "frozen") == "true" {
         write!(out, " frozen")?;

@@ -74,7 +74,8 @@ fn load_one(object: &mut Object, name: &str, extended: Option<&Program>) -> Resu
 /// leaves nothing behind.
 pub(crate) fn create(mut spec: ObjectSpec, args: &LoadArgs, pin: Option<&Path>) -> Result<Object> {
     if pin.is_none() {
-        spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
+        let pinned = spec.maps.iter_mut().filter(|map| map.pinning == Pinning::ByName);
+        pinned.for_each(|map| map.pinning = Pinning::None);
     }
     let pin_root = pin.map(Path::to_path_buf);
     let TargetFiles { kernel: btf, modules: module_btf } = args.types.files();

@@ -13,6 +13,7 @@ use crate::error::Result;
 #[derive(Clone, Debug, Default)]
 pub struct WantedSet {
     names: BTreeSet<Vec<u8>>,
+    no_functions: bool,
 }
 
 /// What was found: for each wanted name the types that carry it, in the order of their ids.
@@ -46,6 +47,16 @@ impl WantedSet {
     /// As [`WantedSet::insert`], for a name that nobody checked to be UTF-8.
     pub fn insert_bytes(&mut self, name: &[u8]) {
         self.names.insert(name.to_vec());
+    }
+
+    /// Leaves functions out, whatever their names: half of all types of a kernel need not be looked at then.
+    pub fn leave_out_functions(&mut self) {
+        self.no_functions = true;
+    }
+
+    /// Whether a function of that name is looked for.
+    pub fn contains_function(&self, name: &str) -> bool {
+        !self.no_functions && self.contains(name)
     }
 
     /// Whether that name is looked for.
@@ -113,7 +124,7 @@ impl Btf {
             for step in level.walk(0) {
                 let step = step?;
                 let (id, raw) = (indexer.add(step.at)?, step.raw);
-                if raw.name_off == 0 {
+                if raw.name_off == 0 || names.no_functions && Kind::from_raw(raw.kind()) == Kind::Func {
                     continue;
                 }
                 let own = raw.name_off.checked_sub(first_string).and_then(|off| usize::try_from(off).ok());

@@ -80,13 +80,20 @@ impl CoreResolver {
         extra: &[(&str, Kind)],
     ) -> Result<Self> {
         let mut wanted = WantedSet::new();
+        let mut functions = false;
         for record in records {
-            if let Ok(name) = local.type_by_id(record.type_id).and_then(|ty| ty.name_bytes()) {
+            let Ok(ty) = local.type_by_id(record.type_id) else { continue };
+            if let Ok(name) = ty.name_bytes() {
                 wanted.insert_bytes(essential_name(name));
+                functions |= ty.kind() == Kind::Func;
             }
         }
-        for (name, _) in extra {
+        for (name, kind) in extra {
             wanted.insert(name);
+            functions |= *kind == Kind::Func;
+        }
+        if !functions {
+            wanted.leave_out_functions();
         }
         let ids = target.wanted(&wanted).context("look up types in the kernel's BTF")?;
         let blobs = vec![Blob { btf: target.clone(), ids }];
@@ -107,7 +114,7 @@ impl CoreResolver {
 
     /// Whether the kernel itself has a function of that name; none if nobody wanted to know when this was made.
     pub fn has_function(&self, name: &str) -> Option<bool> {
-        self.wanted.contains(name).then(|| self.find(name, Kind::Func).is_some())
+        self.wanted.contains_function(name).then(|| self.find(name, Kind::Func).is_some())
     }
 
     /// Looks into a kernel module too; `module` is split BTF on the kernel's own. Its types count only for names

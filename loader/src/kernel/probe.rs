@@ -140,6 +140,24 @@ pub fn far_offsets(token: Token<'_>) -> Answer {
     })
 }
 
+/// Whether programs may refer to the value of a per-CPU array as to variables (7.3; without a JIT they may not). Asked once per
+/// process.
+///
+/// # Errors
+/// See [`Answer`].
+pub fn per_cpu_variables(token: Token<'_>) -> Answer {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    cached(&ANSWER, token, || {
+        let shape = MapConfig { key_size: 4, value_size: 8, max_entries: 1, ..MapConfig::default() };
+        let map = Map::create(&MapConfig { map_type: map_type::PERCPU_ARRAY, token, ..shape })?;
+        let imm = bpf::fd_u32(map.as_fd()).cast_signed();
+        let load = Insn { code: OP_LD_IMM64, dst: 1, src: pseudo::MAP_VALUE, off: 0, imm };
+        let result = Insn { code: MOV64_IMM, ..Insn::default() };
+        let kind = ProgramKind { program_type: program_type::SOCKET_FILTER, ..ProgramKind::UNKNOWN };
+        answer(program(&kind, &[load, Insn::default(), result, EXIT], token), |_| true)
+    })
+}
+
 /// Whether one link puts a program on many places of a binary (6.6), each with its own cookie. Asked once per process.
 ///
 /// # Errors

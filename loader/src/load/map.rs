@@ -73,7 +73,8 @@ pub(super) fn create_all(
 
 fn create_or_reuse(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     match declared.pinning {
-        Pinning::None => create(declared, with),
+        // `config_of` refuses what has no meaning.
+        Pinning::None | Pinning::Unknown(_) => create(declared, with),
         Pinning::ByName => {
             let path = super::pin_path(with.root, declared);
             pin::open_or_create(&path, &config_of(declared, None)?, || create(declared, with))
@@ -123,6 +124,9 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     // The template says what the maps inside look like; it is not needed any more once the outer map exists.
     let template = declared.inner.as_deref().map(|inner| create(inner, with)).transpose();
     let template = template.context("create the template of the maps inside")?;
+    if holds_copies(declared) && !probe::per_cpu_variables(with.token).unwrap_or(true) {
+        return Err(Error::not_supported("variables per CPU", "7.3"));
+    }
     let mut config = MapConfig { token: with.token, ..config_of(declared, with.types.object.as_ref())? };
     config.inner = template.as_ref().map(Map::as_fd);
     let map = match Map::create(&config) {
@@ -137,6 +141,11 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
     let map = map.map_err(|error| explain(error, Need::Tracing))?;
     match &declared.contents {
         _ if declared.map_type == map_type::ARENA => fill_arena(declared, &map, with)?,
+        Some(contents) if holds_copies(declared) => {
+            let copies = vec![contents.as_slice(); cpu::possible()?];
+            let stored = map.update_per_cpu(&0_u32.to_ne_bytes(), &copies, UpdateMode::Any);
+            stored.context("store its contents")?;
+        }
         Some(contents) => {
             map.update(&0_u32.to_ne_bytes(), contents, UpdateMode::Any).context("store its contents")?;
         }
@@ -146,6 +155,12 @@ fn create(declared: &MapSpec, with: &With<'_>) -> Result<Map> {
         map.freeze().context("freeze it")?;
     }
     Ok(map)
+}
+
+/// Whether a map holds variables of which each CPU has its own. Unless the kernel lets programs refer to those, which only a
+/// program could find out, there is nothing to be had from the map.
+fn holds_copies(declared: &MapSpec) -> bool {
+    declared.map_type == map_type::PERCPU_ARRAY && declared.contents.is_some()
 }
 
 /// Stores the variables of an arena. The kernel learns from the mapping at which address the arena is for us, without which it
@@ -197,8 +212,11 @@ pub(super) fn jump_table(targets: &[InsnOffset], token: Option<BorrowedFd<'_>>) 
 /// The numbers that the kernel is asked for, as they are on this machine; with `btf`, the types of key and value.
 ///
 /// # Errors
-/// Those of reading the number of CPUs.
+/// Those of reading the number of CPUs; `Incompatible` for a pinning of no known meaning.
 pub fn config_of<'a>(declared: &MapSpec, btf: Option<&'a BtfObject>) -> Result<MapConfig<'a>> {
+    if let Pinning::Unknown(other) = declared.pinning {
+        return Err(Error::incompatible(format!("pinning {other} is not 0 (no) or 1 (by name)")));
+    }
     let types = (declared.key_type_id.0, declared.value_type_id.0);
     Ok(MapConfig {
         name: declared.name.clone(),

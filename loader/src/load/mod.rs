@@ -183,7 +183,7 @@ impl Object {
         let modules: Vec<BorrowedFd<'_>> = modules.iter().flatten().map(AsFd::as_fd).collect();
         let (mut kind, attach_to) = attach_to(&self.spec, index, types, extended)?;
         // One link for all places of a static probe, where the kernel has such links; the program must be loaded for it.
-        if matches!(kind.target, Target::Usdt { .. }) && probe::uprobe_multi(token).unwrap_or(false) {
+        if kind.is_for_static_probe() && probe::uprobe_multi(token).unwrap_or(false) {
             kind.attach_type = attach_type::TRACE_UPROBE_MULTI;
         }
         let program = program::load(&program::Parts {
@@ -199,9 +199,9 @@ impl Object {
         });
         let program = program.map_err(|error| self.without_types(error))?;
         self.after_load(index, &program)?;
-        match program.kind().target {
-            Target::Usdt { .. } => self.with_usdt_tables(program),
-            _ => Ok(program),
+        match program.kind().is_for_static_probe() {
+            true => self.with_usdt_tables(program),
+            false => Ok(program),
         }
     }
 
@@ -284,7 +284,7 @@ impl Object {
     }
 
     /// How many records the programs could not send, by convention: they count in a per-CPU array of u64 named `lost`
-    /// (entry 0) or in a global u64 variable of that name. `None` if the object has neither.
+    /// (entry 0) or in a global u64 variable of that name, which may be one per CPU. `None` if the object has neither.
     ///
     /// # Errors
     /// Those of reading the map.
@@ -296,6 +296,11 @@ impl Object {
         let Some(global) = global else { return Ok(None) };
         let map = self.spec.maps.get(global.map).and_then(|map| self.maps.get(&map.name));
         let Some(map) = map else { return Ok(None) };
+        if map.is_per_cpu() {
+            let counts = self.global_per_cpu(LOST)?;
+            let counts = counts.iter().map(|count| crate::bytes::u64_at(count, 0, crate::Endian::NATIVE));
+            return counts.sum::<Result<u64>>().map(Some);
+        }
         let value = map.lookup(&0_u32.to_ne_bytes()).context("read the variable `lost`")?.unwrap_or_default();
         Ok(Some(crate::bytes::u64_at(&value, global.offset, crate::Endian::NATIVE)?))
     }
@@ -303,12 +308,13 @@ impl Object {
     /// The present value of a global variable, in host byte order.
     ///
     /// # Errors
-    /// `NotFound` if there is none of that name, or its map was not created.
+    /// `NotFound` if there is none of that name, or its map was not created; `Incompatible` if each CPU has its own.
     pub fn global(&self, name: &str) -> Result<Vec<u8>> {
-        let missing = || Error::not_found(format!("the object has no global variable `{name}`"));
-        let global = self.spec.globals().iter().find(|global| global.name == name).ok_or_else(missing)?;
-        let declared = self.spec.maps.get(global.map).ok_or_else(missing)?;
-        let map = self.map(&declared.name)?;
+        let missing = || missing_global(name);
+        let (global, declared, map) = self.find_global(name)?;
+        if map.is_per_cpu() {
+            return Err(Error::incompatible(format!("variable `{name}` has a value for each CPU")));
+        }
         if declared.map_type == map_type::ARENA {
             let mut value = vec![0; global.size];
             let inside = map.memory()?.read(self.start_of(declared, global), &mut value);
@@ -316,6 +322,26 @@ impl Object {
         }
         let value = map.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
         Ok(crate::bytes::slice_at(&value, global.offset, global.size)?.to_vec())
+    }
+
+    /// The present values of a global variable of a section `.percpu`, by CPU number.
+    ///
+    /// # Errors
+    /// As for [`Object::global`]; `Incompatible` if all CPUs share one.
+    pub fn global_per_cpu(&self, name: &str) -> Result<Vec<Vec<u8>>> {
+        let (global, _, map) = self.find_global(name)?;
+        let values = map.lookup_per_cpu(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        let of_cpu =
+            |value: &Vec<u8>| Ok(crate::bytes::slice_at(value, global.offset, global.size)?.to_vec());
+        values.iter().map(of_cpu).collect()
+    }
+
+    /// A variable, and the map that it is in.
+    fn find_global(&self, name: &str) -> Result<(&Global, &MapSpec, &Map)> {
+        let missing = || missing_global(name);
+        let global = self.spec.globals().iter().find(|global| global.name == name).ok_or_else(missing)?;
+        let declared = self.spec.maps.get(global.map).ok_or_else(missing)?;
+        Ok((global, declared, self.map(&declared.name)?))
     }
 
     /// As [`Object::global`], as a value of the variable's type.
@@ -368,6 +394,10 @@ impl Object {
     pub fn spec(&self) -> &ObjectSpec {
         &self.spec
     }
+}
+
+fn missing_global(name: &str) -> Error {
+    Error::not_found(format!("the object has no global variable `{name}`"))
 }
 
 fn arena_variables(spec: &ObjectSpec, token: probe::Token<'_>) -> u32 {

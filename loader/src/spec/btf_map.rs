@@ -178,7 +178,7 @@ impl Attributes {
         map.pinning = match self.pinning.unwrap_or(0) {
             0 => Pinning::None,
             1 => Pinning::ByName,
-            other => return Err(Error::invalid(format!("pinning {other} is not 0 (no) or 1 (by name)"))),
+            other => Pinning::Unknown(other),
         };
         if let Some(values) = self.values {
             set_values(&mut map, values)?;
@@ -335,9 +335,7 @@ fn read_initial_value(
     entries: &BTreeMap<FunctionRef, usize>,
     places: &Places,
 ) -> Result<(usize, InitialValue)> {
-    if raw.kind != reloc::R64_ABS64 {
-        return Err(Error::invalid(format!("relocation type {}, expected {}", raw.kind, reloc::R64_ABS64)));
-    }
+    reloc::check_address(raw.kind)?;
     // `values` is in the order of the file, by start.
     let after = values.partition_point(|place| place.start <= raw.offset);
     let place = after

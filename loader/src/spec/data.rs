@@ -1,7 +1,7 @@
 //! Global variables: data sections as maps, and their values before load.
 //!
-//! In: `.rodata*`, `.data*` and `.bss*` with their symbols and BTF. Out: one array map of one entry for each section (variables
-//! in an arena are the arena's contents), and [`Global`]s: where each variable is, so that it can be set by name
+//! In: `.rodata*`, `.data*`, `.bss*` and `.percpu*` with their symbols and BTF. Out: one array map of one entry for each section
+//! (those of `.percpu*` have a value for each CPU; variables in an arena are the arena's contents), and [`Global`]s: where each variable is, so that it can be set by name
 //! ([`GlobalValue`]) before the map is created. Offsets come from symbols: clang leaves those in BTF to the linker.
 
 use std::borrow::Cow;
@@ -30,14 +30,26 @@ pub struct Global {
     pub type_id: Option<TypeId>,
 }
 
-/// Whether a section holds global variables, and whether they are constant.
-fn data_kind(section: &Section<'_>) -> Option<bool> {
+/// What the variables of a section are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DataKind {
+    /// Written before load only.
+    Constant,
+    /// Shared by all CPUs.
+    Shared,
+    /// Another copy on each CPU, all of which begin alike (7.3). Even what C calls constant is written by whoever holds the map.
+    PerCpu,
+}
+
+/// What variables a section holds, if it holds any.
+fn data_kind(section: &Section<'_>) -> Option<DataKind> {
     let is = |name: &str| {
         section.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     match section.kind {
-        SectionKind::Data | SectionKind::Zeros if is(".rodata") => Some(true),
-        SectionKind::Data | SectionKind::Zeros if is(".data") || is(".bss") => Some(false),
+        SectionKind::Data | SectionKind::Zeros if is(".rodata") => Some(DataKind::Constant),
+        SectionKind::Data | SectionKind::Zeros if is(".data") || is(".bss") => Some(DataKind::Shared),
+        SectionKind::Data | SectionKind::Zeros if is(".percpu") => Some(DataKind::PerCpu),
         _ => None,
     }
 }
@@ -52,8 +64,8 @@ pub(super) fn read_maps(
     let symbols = GlobalSymbols::read(elf);
     read_arena(elf, maps, places);
     for section in elf.sections.iter().filter(|section| section.size > 0) {
-        let Some(constant) = data_kind(section) else { continue };
-        let map = read_map(section, constant, variables, &symbols)
+        let Some(kind) = data_kind(section) else { continue };
+        let map = read_map(section, kind, variables, &symbols)
             .with_context(|| format!("read data section `{}`", section.name))?;
         places.data.insert(section.index, maps.len());
         maps.push(map);
@@ -76,13 +88,14 @@ fn read_arena(elf: &ElfObject<'_>, maps: &mut [MapSpec], places: &mut Places) {
 
 fn read_map(
     section: &Section<'_>,
-    constant: bool,
+    kind: DataKind,
     variables: &Variables<'_>,
     symbols: &GlobalSymbols<'_, '_>,
 ) -> Result<MapSpec> {
     let size = u32::try_from(section.size).map_err(|_| Error::invalid(format!("{} bytes", section.size)))?;
-    let mut map = MapSpec::new(section.name, map_type::ARRAY, 4, size, 1);
-    if constant {
+    let map_type = if kind == DataKind::PerCpu { map_type::PERCPU_ARRAY } else { map_type::ARRAY };
+    let mut map = MapSpec::new(section.name, map_type, 4, size, 1);
+    if kind == DataKind::Constant {
         map.flags |= map_flag::RDONLY_PROG;
         map.freeze = true;
     }
@@ -91,7 +104,8 @@ fn read_map(
         let hidden = symbols.find(section.index, variable.name).is_some_and(|symbol| symbol.hidden);
         variable.linkage != Linkage::Static && !hidden
     };
-    if variables.of(section.name).iter().any(is_public) {
+    // The kernel lends no memory of per-CPU maps.
+    if kind != DataKind::PerCpu && variables.of(section.name).iter().any(is_public) {
         map.flags |= map_flag::MMAPABLE;
     }
     map.value_type_id = variables.datasec(section.name).unwrap_or_default();

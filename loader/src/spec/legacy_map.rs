@@ -1,22 +1,33 @@
-//! `maps`: map definitions as plain numbers, from before there was BTF.
+//! `maps`, `maps/NAME`: map definitions as plain numbers, from before there was BTF.
 //!
-//! In: the section `maps` and its symbols. Out: [`MapSpec`]s. Each symbol is one `struct bpf_map_def` of five
+//! In: the section `maps`, or one for each map as gobpf has it, and their symbols. Out: [`MapSpec`]s. Each symbol is one `struct bpf_map_def` of five
 //! `u32`; what else a longer struct holds is kept as it is ([`MapSpec::extra`]).
 
 use super::btf_map::adjust_sizes;
 use super::map::MapSpec;
 use super::relocation::Places;
 use crate::bytes::{slice_at, u32_at};
-use crate::elf::{ElfObject, Place, Section, Symbol, SymbolKind};
+use crate::elf::{ElfObject, Place, Section, SectionKind, Symbol, SymbolKind};
 use crate::error::{Error, Result, ResultExt as _};
 use crate::order::sort_by_number;
 
 /// Size in bytes of the part of the definition that is known.
 const DEFINITION: usize = 20;
 
-/// Reads all maps of the section into `maps`, and their places into `places`.
+/// Reads all maps of these sections into `maps`, and their places into `places`.
 pub(super) fn read_maps(elf: &ElfObject<'_>, maps: &mut Vec<MapSpec>, places: &mut Places) -> Result<()> {
-    let Some(section) = elf.section_by_name("maps") else { return Ok(()) };
+    let holds_maps = |section: &&Section<'_>| {
+        section.kind == SectionKind::Data && (section.name == "maps" || section.name.starts_with("maps/"))
+    };
+    elf.sections.iter().filter(holds_maps).try_for_each(|section| read_section(elf, section, maps, places))
+}
+
+fn read_section(
+    elf: &ElfObject<'_>,
+    section: &Section<'_>,
+    maps: &mut Vec<MapSpec>,
+    places: &mut Places,
+) -> Result<()> {
     let mut symbols: Vec<&Symbol<'_>> = elf
         .symbols
         .iter()
@@ -49,7 +60,8 @@ fn definition_size(section: &Section<'_>, symbols: &[&Symbol<'_>], symbol: &Symb
     };
     if size < DEFINITION {
         return Err(Error::invalid(format!(
-            "a definition of at least {DEFINITION} bytes expected (section `maps` has {} bytes for {} maps)",
+            "a definition of at least {DEFINITION} bytes expected (section `{}` has {} bytes for {} maps)",
+            section.name,
             section.size,
             symbols.len()
         )));

@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: [`MapSpec`], and the kernel's numbers for map types and flags (`enum bpf_map_type` and
 //! `BPF_F_*` of `include/uapi/linux/bpf.h`). Reading maps out of an object is in `btf_map` (`.maps`),
-//! `legacy_map` (`maps`) and [`super::data`] (global variables).
+//! `legacy_map` (`maps`, `maps/NAME`) and [`super::data`] (global variables).
 
 use super::struct_ops::StructOps;
 use crate::btf::TypeId;
@@ -78,6 +78,8 @@ pub enum Pinning {
     None,
     /// Below the pin root, under the map's name; a compatible map that is there already is used instead.
     ByName,
+    /// What the object says means nothing to this loader. Such a map cannot be created; what the object has besides can.
+    Unknown(u32),
 }
 
 /// One entry whose value is an fd.

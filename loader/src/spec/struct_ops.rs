@@ -136,9 +136,7 @@ fn read_function(
     at: usize,
     entries: &BTreeMap<FunctionRef, usize>,
 ) -> Result<StructOpsFunction> {
-    if raw.kind != reloc::R64_ABS64 {
-        return Err(Error::invalid(format!("relocation type {}, expected {}", raw.kind, reloc::R64_ABS64)));
-    }
+    reloc::check_address(raw.kind)?;
     let bits = u32::try_from(at).ok().and_then(|at| at.checked_mul(8));
     let mut members = (0_u32..).zip(btf.type_by_id(ops.type_id)?.members());
     let member = members.find(|(_, member)| Some(member.bit_offset) == bits);
