@@ -218,7 +218,7 @@ TWINS("tp_btf/sched_process_exec", process_exec, PAIR_MAIN, report_exec(ctx, 0),
 
 /* ---- failures --------------------------------------------------------------------------------------------------- */
 
-#define FAIL_ROUNDS 64 /* squared: pieces of arguments, each at most a page */
+#define FAIL_ROUNDS 16 /* cubed: pieces of arguments, each at most a page */
 
 ALWAYS_INLINE int enter_exec(struct exec_call *call)
 {
@@ -326,12 +326,21 @@ VERIFIED_ALONE int read_arg(void)
 	return buffer ? (int)read_arg_piece(buffer) : STEP_FAULT;
 }
 
-VERIFIED_ALONE int read_some_args(void)
+VERIFIED_ALONE int read_few_args(void)
 {
 	int step = STEP_MORE;
 
 	for (u32 i = 0; i < FAIL_ROUNDS && step == STEP_MORE; i++)
 		step = read_arg();
+	return step;
+}
+
+VERIFIED_ALONE int read_some_args(void)
+{
+	int step = STEP_MORE;
+
+	for (u32 i = 0; i < FAIL_ROUNDS && step == STEP_MORE; i++)
+		step = read_few_args();
 	return step;
 }
 

@@ -14,7 +14,7 @@
 #include "helpers.h"
 #include "kernel.h"
 
-#define PATH_ROUNDS 46 /* PATH_MAX has room for 2047 components */
+#define PATH_ROUNDS 13 /* PATH_MAX has room for 2047 components */
 #include "path.h"
 
 /* open_event.flags */
