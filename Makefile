@@ -49,10 +49,10 @@ test-kernels:  ## run the tests in VMs on other kernels: KERNELS="6.1 7.2", all 
 	@tests/kernels/run -j $(JOBS) $(KERNELS)
 
 # Emulating another processor takes longer than emulating our own.
-test-kernels-cross:  ## the same on arm64 and big-endian s390x, one at a time
+test-kernels-cross:  ## the same on arm64 and big-endian s390x, two at a time
 	@.ci/setup build kernels cross
 	@BOOT_LIMIT=$${BOOT_LIMIT:-120} TEST_LIMIT=$${TEST_LIMIT:-900} GUEST_LIMIT=$${GUEST_LIMIT:-3600} \
-	  tests/kernels/run -j 1 --arch arm64,s390x $(KERNELS)
+	  tests/kernels/run -j 2 --arch arm64,s390x $(KERNELS)
 
 test-peers:  ## compare with BCC's and libbpf-tools' tools in a VM, where they run: rows, start, memory
 	@.ci/setup build kernels

@@ -30,11 +30,12 @@
 
 /*
  * Calls between entry and exit, by pid_tgid of the caller. The exit or the success takes the entry out; one that is
- * left behind by detaching between the two is overwritten by the thread's next call.
+ * left behind by detaching between the two is overwritten by the thread's next call. User space sets how many there may be;
+ * where failures are not asked for, it needs no memory.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 1);
 	__type(key, u64);
 	__type(value, struct exec_call);
 } calls SEC(".maps");

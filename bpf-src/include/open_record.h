@@ -124,11 +124,11 @@ const volatile bool filter_tree = false;
 
 /*
  * Processes of the command that opensnoop started (its first one is put there by user space), by tgid. One that finds no
- * room is counted as lost. The loader sets how many there may be.
+ * room is counted as lost. User space sets how many there may be; without a command it needs no memory.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1);
 	__type(key, u32);
 	__type(value, u32);
 } tree SEC(".maps");

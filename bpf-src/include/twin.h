@@ -9,10 +9,10 @@
  * program lets them, when the kernel still takes it for running.
  *
  * So the first of the two says when it is at work on this CPU, which it does not leave meanwhile; the second one looks only
- * at what happens then, as the first one has missed it. (Unless the first was done with it, and began something else before
- * the second had its turn: that is what `done` tells.) The second has to come after the first: of a tracepoint's programs
- * that is the one attached later, of a trampoline's the one attached earlier. It is called NAME_2; user space takes what it
- * saw from what the first one missed, the rest is lost.
+ * at what happens then, as the first one has missed it. (Unless the first was done with it, and is at work for somebody
+ * else by the time that the second has its turn: that is what `done` tells.) The second has to come after the first: of a
+ * tracepoint's programs that is the one attached later, of a trampoline's the one attached earlier. It is called NAME_2;
+ * user space takes what it saw from what the first one missed, the rest is lost.
  */
 #ifndef TWIN_H
 #define TWIN_H
@@ -22,9 +22,12 @@
 /* The pairs of a program file. */
 enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIR_CONNECT_V4, PAIR_CONNECT_V6, PAIRS };
 
+/* Tasks of one CPU that wait between the two programs, at most: each of them was preempted there. */
+#define WAITING 4
+
 struct pair_state {
 	u64 at_work; /* the first program */
-	u64 done; /* whose event it has just done, until the second one had its turn; 0: none, or that of the idle task */
+	u64 done[WAITING]; /* whose event it has done, until the second one has its turn: see this_task(); 0: free */
 };
 
 struct {
@@ -42,6 +45,12 @@ struct {
 	__type(value, u64);
 } seen_second SEC(".maps");
 
+/* The current task as a number that is not 0, which the idle task's would be. */
+ALWAYS_INLINE u64 this_task(void)
+{
+	return bpf_get_current_pid_tgid() + 1;
+}
+
 /* NULL only for the verifier. */
 ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 {
@@ -52,26 +61,40 @@ ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 	return state;
 }
 
+/* Nobody else takes a free place meanwhile, as there is one first program at a time; the second only gives its own back. */
 ALWAYS_INLINE void end_first(volatile struct pair_state *state)
 {
-	state->done = bpf_get_current_pid_tgid();
+	u32 place = 0;
+
+	if (state->done[0])
+		place = !state->done[1] ? 1 : !state->done[2] ? 2 : WAITING - 1;
+	state->done[place] = this_task();
 	state->at_work = false;
+}
+
+/* Whether the first program was done with the current task's event. */
+ALWAYS_INLINE bool was_done(volatile struct pair_state *state)
+{
+	u64 task = this_task();
+	bool found = false;
+
+	for (u32 place = 0; place < WAITING; place++) {
+		if (state->done[place] == task) {
+			state->done[place] = 0;
+			found = true;
+		}
+	}
+	return found;
 }
 
 /* For the second: whether to do what the first would. */
 ALWAYS_INLINE bool first_missed_it(u32 pair)
 {
 	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
-	bool missed;
 	u64 *seen;
 
-	if (!state)
+	if (!state || was_done(state) || !state->at_work)
 		return false;
-	missed = state->at_work && state->done != bpf_get_current_pid_tgid();
-	if (!missed) {
-		state->done = 0;
-		return false;
-	}
 	seen = bpf_map_lookup_elem(&seen_second, &pair);
 	if (seen)
 		*seen += 1;

@@ -18,7 +18,7 @@ use tracers::output::json::Object;
 use tracers::output::table::Align::{Left, Right};
 use tracers::pattern::Pattern;
 use tracers::record;
-use tracers::tracer::{Hook, Tracer, Way};
+use tracers::tracer::{Hook, Tracer, Way, set_table_size};
 
 fn main() -> ExitCode {
     tracers::tracer::main::<Execsnoop>()
@@ -60,6 +60,9 @@ pub(crate) struct Options {
 /// What the object's buffer is made for, and what its program can read.
 const DEFAULT_ARGS: u32 = 32 << 10;
 const MAX_ARGS: u32 = 256 << 10;
+
+/// Execs that may be under way at a time, when failures are seen.
+const CALLS: u32 = 1024;
 
 fn args_size(text: &str) -> Result<u32, String> {
     match cli::size(text)?.try_into() {
@@ -244,6 +247,9 @@ impl Tracer for Execsnoop {
         let size = self.options.args_size;
         spec.set_global("args_budget", size)?;
         spec.set_global("fails_seen", self.options.fails)?;
+        if self.options.fails {
+            set_table_size(spec, "calls", CALLS)?;
+        }
         let cpus = u32::try_from(loader::kernel::cpu::possible()?).unwrap_or(u32::MAX);
         let scratch =
             spec.map_mut("scratch").ok_or_else(|| Error::invalid("the object has no map `scratch`"))?;

@@ -229,8 +229,9 @@ impl Tracer for Opensnoop {
         spec.set_global("resolve_paths", options.full_path)?;
         spec.set_global("filter_failed", options.failed)?;
         spec.set_global("filter_tree", options.exec.is_some())?;
-        for map in ["tree", "calls"] {
-            set_table_size(spec, map, options.table_size)?;
+        set_table_size(spec, "calls", options.table_size)?;
+        if options.exec.is_some() {
+            set_table_size(spec, "tree", options.table_size)?;
         }
         if !options.flags.is_empty() {
             let (count, rules) = flags::rules(&options.flags);
