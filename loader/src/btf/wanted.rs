@@ -162,8 +162,8 @@ struct Filter {
     heads: Bitmap,
 }
 
-/// 4096 bits.
-struct Bitmap([u64; 64]);
+/// 32768 bits: few enough that both maps stay in the nearest cache, so many that hardly a name passes for another's hash.
+struct Bitmap([u64; 512]);
 
 /// How many bytes of a name the filter looks at, and how many it looks at first.
 const HEAD: usize = 16;
@@ -171,7 +171,7 @@ const START: usize = 3;
 
 impl Filter {
     fn new(names: &WantedSet) -> Self {
-        let mut filter = Self { starts: Bitmap([0; 64]), heads: Bitmap([0; 64]) };
+        let mut filter = Self { starts: Bitmap([0; 512]), heads: Bitmap([0; 512]) };
         for name in names.names.iter().filter(|name| !name.is_empty()) {
             // A short name may be followed by the NUL or by a flavour's underscores.
             for suffix in [&[0; HEAD][..], b"___"] {
@@ -221,10 +221,10 @@ impl Filter {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Bitmap {
-    /// Word and bit for the top 12 bits of a hash: 64 words of 64 bits.
+    /// Word and bit for the top 15 bits of a hash: 512 words of 64 bits.
     #[inline]
     fn place(hash: u64) -> (usize, u64) {
-        let top = hash >> 52;
+        let top = hash >> 49;
         (usize::try_from(top >> 6).unwrap_or(0), 1 << (top & 63))
     }
 
