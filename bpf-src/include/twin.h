@@ -22,8 +22,8 @@
 /* The pairs of a program file. */
 enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIR_CONNECT_V4, PAIR_CONNECT_V6, PAIRS };
 
-/* Tasks of one CPU that wait between the two programs, at most: each of them was preempted there. */
-#define WAITING 4
+/* Tasks of one CPU that wait between the two programs: each but the last of them was preempted there. */
+#define WAITING 2
 
 struct pair_state {
 	u64 at_work; /* the first program */
@@ -61,14 +61,13 @@ ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 	return state;
 }
 
-/* Nobody else takes a free place meanwhile, as there is one first program at a time; the second only gives its own back. */
+/*
+ * Nobody else takes a free place meanwhile, as there is one first program at a time; the second only gives its
+ * own back.
+ */
 ALWAYS_INLINE void end_first(volatile struct pair_state *state)
 {
-	u32 place = 0;
-
-	if (state->done[0])
-		place = !state->done[1] ? 1 : !state->done[2] ? 2 : WAITING - 1;
-	state->done[place] = this_task();
+	state->done[state->done[0] != 0] = this_task();
 	state->at_work = false;
 }
 

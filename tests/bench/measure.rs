@@ -102,15 +102,16 @@ type Group = (&'static str, fn(&mut Bench));
 
 /// The groups of rows, in the order of the report.
 const GROUPS: [Group; 8] = [
-    ("lifecycle", |bench| {
-        lifecycle::measure(bench, "execsnoop");
-        lifecycle::measure(bench, "opensnoop");
-        lifecycle::sizes(bench);
-    }),
+    // First, while the kernel has no tracer to clear away that has just ended.
     ("loading", |bench| {
         loading::btf(bench, Opensnoop::OBJECT);
         loading::objects(bench, "execsnoop", Execsnoop::OBJECT, &["process_exec"]);
         loading::objects(bench, "opensnoop", Opensnoop::OBJECT, &["exit_syscall", "exit_open"]);
+    }),
+    ("lifecycle", |bench| {
+        lifecycle::measure(bench, "execsnoop");
+        lifecycle::measure(bench, "opensnoop");
+        lifecycle::sizes(bench);
     }),
     ("opens", |bench| {
         cost::opens(bench);
