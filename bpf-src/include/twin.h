@@ -27,6 +27,7 @@ enum pair { PAIR_MAIN, PAIR_ACCEPT, PAIR_CONNECT_V4, PAIR_CONNECT_V6, PAIRS };
 
 struct pair_state {
 	u64 at_work; /* the first program */
+	u64 second_at_work;
 	u64 done[WAITING]; /* whose event it has done, until the second one has its turn: see this_task(); 0: free */
 };
 
@@ -62,12 +63,13 @@ ALWAYS_INLINE volatile struct pair_state *begin_first(u32 pair)
 }
 
 /*
- * Nobody else takes a free place meanwhile, as there is one first program at a time; the second only gives its
- * own back.
+ * Nobody else takes a free place meanwhile, as there is one first program at a time; the second only gives its own back. While
+ * that one is at work, the event that interrupts it has no second turn, and would leave its mark for good.
  */
 ALWAYS_INLINE void end_first(volatile struct pair_state *state)
 {
-	state->done[state->done[0] != 0] = this_task();
+	if (!state->second_at_work)
+		state->done[state->done[0] != 0] = this_task();
 	state->at_work = false;
 }
 
@@ -86,13 +88,27 @@ ALWAYS_INLINE bool was_done(volatile struct pair_state *state)
 	return found;
 }
 
-/* For the second: whether to do what the first would. */
-ALWAYS_INLINE bool first_missed_it(u32 pair)
+/* NULL only for the verifier. */
+ALWAYS_INLINE volatile struct pair_state *begin_second(u32 pair)
 {
 	volatile struct pair_state *state = bpf_map_lookup_elem(&pairs, &pair);
+
+	if (state)
+		state->second_at_work = true;
+	return state;
+}
+
+ALWAYS_INLINE void end_second(volatile struct pair_state *state)
+{
+	state->second_at_work = false;
+}
+
+/* For the second: whether to do what the first would. */
+ALWAYS_INLINE bool first_missed_it(volatile struct pair_state *state, u32 pair)
+{
 	u64 *seen;
 
-	if (!state || was_done(state) || !state->at_work)
+	if (was_done(state) || !state->at_work)
 		return false;
 	seen = bpf_map_lookup_elem(&seen_second, &pair);
 	if (seen)
@@ -114,8 +130,13 @@ ALWAYS_INLINE bool first_missed_it(u32 pair)
 	}                                                                                                              \
 	SEC(section) int name##_2(const u64 *ctx)                                                                      \
 	{                                                                                                              \
-		if (first_missed_it(pair))                                                                             \
+		volatile struct pair_state *state = begin_second(pair);                                                \
+                                                                                                                       \
+		if (!state)                                                                                            \
+			return 0;                                                                                      \
+		if (first_missed_it(state, pair))                                                                      \
 			second;                                                                                        \
+		end_second(state);                                                                                     \
 		return 0;                                                                                              \
 	}
 
