@@ -1,8 +1,9 @@
 //! Global variables: data sections as maps, and their values before load.
 //!
-//! In: `.rodata*`, `.data*`, `.bss*` and `.percpu*` with their symbols and BTF. Out: one array map of one entry for each section
-//! (those of `.percpu*` have a value for each CPU; variables in an arena are the arena's contents), and [`Global`]s: where each variable is, so that it can be set by name
-//! ([`GlobalValue`]) before the map is created. Offsets come from symbols: clang leaves those in BTF to the linker.
+//! In: `.rodata*`, `.data*`, `.bss*` and `.percpu*` with their symbols and BTF. Out: one array map of one entry for each
+//! section (those of `.percpu*` have a value for each CPU; variables in an arena are the arena's contents), and
+//! [`Global`]s: where each variable is, so that it can be set by name ([`GlobalValue`]) before the map is created. Offsets
+//! come from symbols: clang leaves those in BTF to the linker.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `maps`, `maps/NAME`: map definitions as plain numbers, from before there was BTF.
 //!
-//! In: the section `maps`, or one for each map as gobpf has it, and their symbols. Out: [`MapSpec`]s. Each symbol is one `struct bpf_map_def` of five
-//! `u32`; what else a longer struct holds is kept as it is ([`MapSpec::extra`]).
+//! In: the section `maps`, or one for each map as gobpf has it, and their symbols. Out: [`MapSpec`]s. Each symbol is one
+//! `struct bpf_map_def` of five `u32`; what else a longer struct holds is kept as it is ([`MapSpec::extra`]).
 
 use super::btf_map::adjust_sizes;
 use super::map::MapSpec;
