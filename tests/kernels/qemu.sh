@@ -86,10 +86,10 @@ get_qemu() {
     echo "$CACHE/$program/run"
 }
 
-# The two processors of a guest take turns on one thread of the host: what they have to say to each other all the time (wake up,
-# flush, wait for me) then costs a third less, and the host has other guests for its other processors.
 # run_guest QEMU ARCH DIR: one boot. Ends the emulator itself in three cases: no first line from user space within
 # BOOT_LIMIT, the end marker is there but the machine does not go off, GUEST_LIMIT is over.
+# The two processors of a guest take turns on one thread of the host: what they have to say to each other all the time (wake up,
+# flush, wait for me) then costs a third less, and the host has other guests for its other processors.
 run_guest() {
     local qemu=$1 arch=$2 dir=$3 out=$3/out result pid ticks=0 marked=0
     result=$(result_file "$dir" "$arch")
