@@ -90,20 +90,12 @@ VERIFIED_ALONE int read_page(u32 slot, u32 size)
 
 VERIFIED_ALONE int read_some_pages(u32 slot, u32 size)
 {
-	int step = STEP_MORE;
-
-	for (u32 i = 0; i < PAGE_ROUNDS && step == STEP_MORE; i++)
-		step = read_page(slot, size);
-	return step;
+	return repeat_step(PAGE_ROUNDS, read_page(slot, size));
 }
 
 VERIFIED_ALONE int read_pages(u32 slot, u32 size)
 {
-	int step = STEP_MORE;
-
-	for (u32 i = 0; i < PAGE_ROUNDS && step == STEP_MORE; i++)
-		step = read_some_pages(slot, size);
-	return step;
+	return repeat_step(PAGE_ROUNDS, read_some_pages(slot, size));
 }
 
 #define NO_DIGIT 10
@@ -329,29 +321,17 @@ VERIFIED_ALONE int read_arg(void)
 
 VERIFIED_ALONE int read_few_args(void)
 {
-	int step = STEP_MORE;
-
-	for (u32 i = 0; i < FAIL_ROUNDS && step == STEP_MORE; i++)
-		step = read_arg();
-	return step;
+	return repeat_step(FAIL_ROUNDS, read_arg());
 }
 
 VERIFIED_ALONE int read_some_args(void)
 {
-	int step = STEP_MORE;
-
-	for (u32 i = 0; i < FAIL_ROUNDS && step == STEP_MORE; i++)
-		step = read_few_args();
-	return step;
+	return repeat_step(FAIL_ROUNDS, read_few_args());
 }
 
 VERIFIED_ALONE int read_all_args(void)
 {
-	int step = STEP_MORE;
-
-	for (u32 i = 0; i < FAIL_ROUNDS && step == STEP_MORE; i++)
-		step = read_some_args();
-	return step;
+	return repeat_step(FAIL_ROUNDS, read_some_args());
 }
 
 ALWAYS_INLINE void read_user_args(struct exec_scratch *buffer)

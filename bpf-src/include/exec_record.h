@@ -147,7 +147,7 @@ ALWAYS_INLINE u32 args_start(struct exec_scratch *buffer)
 }
 
 /* One step of the walk from the executable to the root. */
-VERIFIED_ALONE int append_step(u32 slot, u32 first)
+VERIFIED_ALONE int append_step(u32 slot)
 {
 	struct exec_scratch *buffer = this_cpu_scratch(slot);
 	struct exec_event *event;
@@ -155,7 +155,7 @@ VERIFIED_ALONE int append_step(u32 slot, u32 first)
 
 	if (!buffer)
 		return STEP_FAULT;
-	if (!walk_up(&buffer->walk, &name, first))
+	if (!walk_up(&buffer->walk, &name))
 		return STEP_END;
 	event = &buffer->event;
 	if (name && !append_component(event->data + exe_start(event), &event->exe_len, EXE_SIZE, name))

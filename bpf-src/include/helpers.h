@@ -32,6 +32,22 @@ typedef _Bool bool;
  */
 #define VERIFIED_ALONE __attribute__((noinline))
 
+/* What one step of a loop says. */
+enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
+
+/*
+ * Calls a VERIFIED_ALONE function until it says something else than STEP_MORE, at most `rounds` times; the last it said.
+ * The whole body of a VERIFIED_ALONE function: each way out of the loop is then two instructions for the verifier and not
+ * the rest of the program. A long loop is a loop of loops: the verifier's work is the sum of the rounds, not their product.
+ */
+#define repeat_step(rounds, call)                                                                                      \
+	({                                                                                                             \
+		int step = STEP_MORE;                                                                                  \
+		for (u32 round = 0; round < (rounds) && step == STEP_MORE; round++)                                    \
+			step = call;                                                                                   \
+		step;                                                                                                  \
+	})
+
 /* One copy in the object for all the programs that call it; the verifier goes through it with each. */
 #define OUT_OF_LINE static __attribute__((noinline))
 

@@ -289,7 +289,7 @@ ALWAYS_INLINE u32 base_start(struct open_event *event)
 	return start < NAME_READ ? start : NAME_READ - 1;
 }
 
-VERIFIED_ALONE int append_step(u32 slot, u32 first)
+VERIFIED_ALONE int append_step(u32 slot)
 {
 	struct open_scratch *buffer = scratch_of(slot);
 	struct open_event *event;
@@ -297,7 +297,7 @@ VERIFIED_ALONE int append_step(u32 slot, u32 first)
 
 	if (!buffer)
 		return STEP_FAULT;
-	if (!walk_up(&buffer->walk, &name, first))
+	if (!walk_up(&buffer->walk, &name))
 		return STEP_END;
 	event = &buffer->event;
 	if (name && !append_component(event->data + base_start(event), &event->base_len, BASE_SIZE, name))

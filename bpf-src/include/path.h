@@ -23,6 +23,7 @@ struct path_walk {
 	struct path root; /* where to stop */
 	struct vfsmount *mnt;
 	struct dentry *dentry;
+	bool begun;
 };
 
 /* The mount that contains this vfsmount. */
@@ -52,14 +53,17 @@ ALWAYS_INLINE void walk_from(struct path_walk *walk, struct task_struct *task, s
 	walk->root.dentry = core_get(root, dentry);
 	walk->mnt = core_get(path, mnt);
 	walk->dentry = core_get(path, dentry);
+	walk->begun = false;
 }
 
 /* One step towards the root. True: `name` is the next component, or NULL if a mount point was crossed. False: the end. */
-ALWAYS_INLINE bool walk_up(struct path_walk *walk, const u8 **name, bool first)
+ALWAYS_INLINE bool walk_up(struct path_walk *walk, const u8 **name)
 {
 	struct dentry *dentry = walk->dentry;
 	struct dentry *parent;
+	bool first = !walk->begun;
 
+	walk->begun = true;
 	*name = NULL;
 	if (!dentry || (dentry == walk->root.dentry && walk->mnt == walk->root.mnt))
 		return false;
@@ -96,40 +100,22 @@ ALWAYS_INLINE bool append_component(u8 *area, u32 *length, u32 size, const u8 *n
 	return true;
 }
 
-enum step { STEP_MORE, STEP_END, STEP_CUT, STEP_FAULT };
+/* One step of a walk to the root, in the buffer of this slot. Each record header has its own. */
+VERIFIED_ALONE int append_step(u32 slot);
 
-/* One step of a walk to the root, in the buffer of this slot; `first` for the first. Each record header has its own. */
-VERIFIED_ALONE int append_step(u32 slot, u32 first);
-
-/*
- * Loops are functions of their own: each way out of one is then two instructions for the verifier and not the rest of
- * the program. And a long loop is a loop of loops: the verifier's work is the sum of the rounds, not their product.
- */
-VERIFIED_ALONE int append_few(u32 slot, u32 first)
+VERIFIED_ALONE int append_few(u32 slot)
 {
-	int step = append_step(slot, first);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_step(slot, false);
-	return step;
+	return repeat_step(PATH_ROUNDS, append_step(slot));
 }
 
-VERIFIED_ALONE int append_some(u32 slot, u32 first)
+VERIFIED_ALONE int append_some(u32 slot)
 {
-	int step = append_few(slot, first);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_few(slot, false);
-	return step;
+	return repeat_step(PATH_ROUNDS, append_few(slot));
 }
 
 VERIFIED_ALONE int append_all(u32 slot)
 {
-	int step = append_some(slot, true);
-
-	for (u32 i = 1; i < PATH_ROUNDS && step == STEP_MORE; i++)
-		step = append_some(slot, false);
-	return step;
+	return repeat_step(PATH_ROUNDS, append_some(slot));
 }
 
 #endif
