@@ -35,7 +35,6 @@ fn number(object: &Object, name: &str) -> u64 {
 }
 
 #[test]
-#[cfg(target_endian = "little")]
 fn variables_in_an_arena_are_shared_with_programs_at_any_address() {
     for address in [0, 1 << 44] {
         let Some(mut spec) = arena(address) else { return };
