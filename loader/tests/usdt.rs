@@ -26,6 +26,8 @@ use loader::{Endian, ErrorKind};
 
 /// Where things are in the binary: offsets in the file, and addresses in memory.
 const CODE: u64 = 0x100;
+/// From one probe to the next: where instructions have a length, as on arm64, a probe is put between two.
+const APART: u64 = 4;
 const DATA: u64 = 0x1000;
 const CODE_ADDRESS: u64 = 0x0040_0000;
 const DATA_ADDRESS: u64 = 0x0060_2000;
@@ -64,14 +66,14 @@ fn notes(moved: u64) -> Vec<u8> {
     notes.extend(b"GNU\0\x01\x02\x03\x04");
     let (code, semaphore) = (CODE_ADDRESS + CODE, DATA_ADDRESS + 6);
     notes.extend(note("ours", "twice", code, semaphore, moved));
-    notes.extend(note("ours", "plain", code + 2, 0, moved));
-    notes.extend(note("ours", "twice", code + 1, semaphore, moved));
+    notes.extend(note("ours", "plain", code + 2 * APART, 0, moved));
+    notes.extend(note("ours", "twice", code + APART, semaphore, moved));
     notes
 }
 
 /// An x86-64 program that goes through the probes and exits with the value of the semaphore.
 fn binary(notes: &[u8]) -> Vec<u8> {
-    let mut code = vec![0x90, 0x90, 0x90]; // three nops: the probes
+    let mut code = vec![0x90; usize::try_from(3 * APART).unwrap()]; // nops: the probes
     code.extend([0x0f, 0xb7, 0x3c, 0x25]); // movzwl SEMAPHORE, %edi
     code.extend(bytes(&[(DATA_ADDRESS + 6, 4)]));
     code.extend([0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit(edi)
@@ -119,8 +121,8 @@ fn all_places_of_a_probe_are_found_with_their_semaphore_and_arguments() {
     for moved in [0, 0x10] {
         let binary = binary(&notes(moved));
         let twice = usdt::parse(&binary, "ours", "twice").unwrap();
-        assert_eq!(twice, [place(CODE, Some(SEMAPHORE)), place(CODE + 1, Some(SEMAPHORE))], "{moved}");
-        assert_eq!(usdt::parse(&binary, "ours", "plain").unwrap(), [place(CODE + 2, None)]);
+        assert_eq!(twice, [place(CODE, Some(SEMAPHORE)), place(CODE + APART, Some(SEMAPHORE))], "{moved}");
+        assert_eq!(usdt::parse(&binary, "ours", "plain").unwrap(), [place(CODE + 2 * APART, None)]);
         assert_eq!(usdt::parse(&binary, "ours", "none").unwrap(), []);
     }
 }
@@ -199,7 +201,7 @@ fn a_missing_probe_is_named_and_a_plan_shows_where_one_is() {
         let index = spec.programs.iter().position(|program| program.name == "by_usdt").unwrap();
         plan(spec, &loader::load::TargetFiles::default()).unwrap().programs.remove(index).hook
     };
-    let places = vec![place(CODE + 2, None)];
+    let places = vec![place(CODE + 2 * APART, None)];
     assert_eq!(hook(known).unwrap(), PlannedHook::Places { path: path.display().to_string(), places });
     let error = hook(spec(&path, "none").unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -70,8 +70,10 @@ fn what_looks_like_a_claim_of_another_set_is_none() {
         [&["map", "create", common::arg(&claim)], &create[..], &["inner_map", "pinned", common::arg(&set)]];
     sandbox.run(words.concat()).ok();
     let put = |inner: &Path| {
-        let slot = ["map", "update", "pinned", common::arg(&claim), "key", "1", "0", "0", "0"];
-        sandbox.run([&slot[..], &["value", "pinned", common::arg(inner)]].concat()).ok();
+        let index = 1_u32.to_ne_bytes().map(|byte| byte.to_string());
+        let slot = ["map", "update", "pinned", common::arg(&claim), "key"];
+        let slot = slot.into_iter().chain(index.iter().map(String::as_str));
+        sandbox.run(slot.chain(["value", "pinned", common::arg(inner)])).ok();
     };
     sandbox.run(["follow", "/none", "--once"]).ok();
     put(&other);

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use common::Ran;
 use common::engine::{Answer, DOCKER_HEAD, Server, chunked, docker_summary, hang, plain};
+use common::following::can_watch;
 use common::host::{Host, of};
 use nsmap::identity::cgroup::id_of_path;
 
@@ -270,6 +271,9 @@ fn names_that_draw_and_ids_that_ask_for_more_do_no_harm() {
 #[test]
 fn following_goes_on_while_an_engine_hangs() {
     let Some(mut host) = Host::new() else { return };
+    if !can_watch() {
+        return;
+    }
     let id = "8d".repeat(32);
     let _server = Server::start(&host.socket("run/docker.sock"), Box::new(|stream, _| hang(stream)));
     host.run(&["create", "--kind", "cgroup"]).ok();
@@ -308,6 +312,9 @@ fn following_goes_on_while_an_engine_hangs() {
 #[test]
 fn a_label_that_the_engine_tells_late_is_followed() {
     let Some(mut host) = Host::new() else { return };
+    if !can_watch() {
+        return;
+    }
     let id = "8e".repeat(32);
     let started = host.sandbox.plain("started");
     let (flag, summary) = (started.clone(), docker_summary(&id, "web", r#""tier":"db""#));

@@ -120,9 +120,11 @@ const WRONG: [&[&str]; 33] = [
 
 #[test]
 fn all_tracers_are_equally_strict() {
+    // A hook is chosen when the sets are open and the kernel's types are read, for which one has to be root.
+    let can_choose =
+        nix::unistd::geteuid().is_root() && std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
     for (name, _) in PEERS {
-        // A hook is chosen when the sets are open, for which one has to be root.
-        for args in WRONG.iter().filter(|args| nix::unistd::geteuid().is_root() || args[0] != "--hook") {
+        for args in WRONG.iter().filter(|args| can_choose || args[0] != "--hook") {
             misused(name, args);
         }
     }

@@ -20,10 +20,12 @@ emulator_of() {
 
 # Machine options of an architecture. Two processors always: per-CPU buffers and migrations are part of the test.
 # amd64 has a second serial port for the results; the other machines have one console for both.
+# The emulator goes through a `rep movsb` byte by byte. A processor that does not call it fast (-erms, -fsrm) is given loops over
+# words by the kernel: a page is cleared in an eighth of the time, and everything together takes a quarter less.
 machine_of() {
     local arch=$1 out=$2
     case $arch in
-        amd64) echo "-cpu max -m ${GUEST_MEMORY:-1024} -serial file:$out/console -serial file:$out/result" ;;
+        amd64) echo "-cpu max,-erms,-fsrm -m ${GUEST_MEMORY:-1024} -serial file:$out/console -serial file:$out/result" ;;
         arm64) echo "-M virt -cpu cortex-a57 -m ${GUEST_MEMORY:-1024} -serial file:$out/console" ;;
         s390x) echo "-M s390-ccw-virtio -cpu max -m ${GUEST_MEMORY:-1024} -chardev file,id=c,path=$out/console -device sclpconsole,chardev=c" ;;
     esac

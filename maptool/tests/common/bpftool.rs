@@ -70,6 +70,13 @@ pub(crate) fn compare_reading(sandbox: &Sandbox, words: &str, input: &str, their
     let real = run(Command::new("bpftool"), words, theirs, input);
     let mine = run(Command::new(link(sandbox)), words, ours, input);
     let words = format!("{words} {input}");
+    if let Some(done) = done_before_stale_error(&real) {
+        assert!(
+            without_ids(&mine.out, ours).starts_with(&without_ids(done, theirs)),
+            "{words}: {mine:?} {real:?}"
+        );
+        return assert_eq!((mine.code, mine.err.as_str()), (0, ""), "{words}");
+    }
     if let Some(error) = error_of(&real.out) {
         // Errors have their own stream with us, and may have a hint in brackets.
         assert_eq!(mine.out, "", "{words}");
@@ -91,6 +98,19 @@ pub(crate) fn compare_reading(sandbox: &Sandbox, words: &str, input: &str, their
         let (real, mine) = (error(&real, theirs).unwrap_or_default(), error(&mine, ours).unwrap_or_default());
         assert!(mine.starts_with(&real), "{words}:\n{mine}\n{real}");
     }
+}
+
+/// What bpftool printed before it failed for no reason, if it did: at the end of a batch it looks at `errno`, where a dump that
+/// worked has left a number on arm64 and s390x (7.1).
+fn done_before_stale_error(real: &Ran) -> Option<&str> {
+    const STALE: &str = "reading batch file failed: Bad file descriptor";
+    let printed = match real.out.find(STALE) {
+        // An element of its own, after the others.
+        Some(at) => real.out.get(..at)?.rsplit_once(',')?.0,
+        None if real.err.contains(STALE) => &real.out,
+        None => return None,
+    };
+    Some(printed.trim_end())
 }
 
 /// Whether there is something to compare with; `false` after a [`skip`].
