@@ -299,11 +299,21 @@ int exit_syscall(const u64 *ctx)
 	return syscall ? report_arguments(&arguments, syscall, (s32)ctx[1]) : 0;
 }
 
+/* The number of the call. The event has a long in its place; programs are handed an int there and nothing behind it. */
+ALWAYS_INLINE u32 exit_number(const struct trace_event_raw_sys_exit *ctx)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (u32)ctx->id;
+#else
+	return (u32)((u64)ctx->id >> 32);
+#endif
+}
+
 /* Also on the exits of open, openat2 and creat: the number says which it is. 5.15+, which has the registers of a task. */
 SEC("?tracepoint/syscalls/sys_exit_openat")
 int exit_open(const struct trace_event_raw_sys_exit *ctx)
 {
-	u32 syscall = open_of_64((u32)ctx->id);
+	u32 syscall = open_of_64(exit_number(ctx));
 	struct arguments arguments;
 
 	if (!syscall || !ids_wanted())

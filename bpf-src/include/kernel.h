@@ -186,7 +186,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
-	long id; /* the number of the call */
+	long id; /* the number of the call: exit_number() reads it */
 	long ret;
 };
 
