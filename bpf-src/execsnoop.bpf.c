@@ -16,7 +16,7 @@
  *   failed exec   32-bit callers; calls under way at the start, and those that seccomp or a tracer
  *                 stops; arguments that were not in memory, which are marked as unreadable
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (exec
- *   has two, one for the other); what finds no room in the buffer or in a table of 1024 calls.
+ *   has two, one for the other); what finds no room in the buffer or in the --table-size.
  *
  * The record is in exec_record.h, who gets one in filter.h.
  */
@@ -219,7 +219,7 @@ ALWAYS_INLINE int enter_exec(struct exec_call *call)
 	u64 caller = bpf_get_current_pid_tgid();
 
 	if (wanted(&who) && bpf_map_update_elem(&calls, &caller, call, BPF_ANY))
-		count_lost();
+		count_untracked();
 	return 0;
 }
 

@@ -251,6 +251,7 @@ fn every_option_of_execsnoop_is_used_by_a_test() {
         include_str!("execsnoop/json.rs"),
         include_str!("execsnoop/options.rs"),
         include_str!("execsnoop/rows.rs"),
+        include_str!("execsnoop/tables.rs"),
         include_str!("nsmap/containers.rs"),
         include_str!("cli.rs"),
     );

@@ -2,7 +2,7 @@
 //!
 //! Needs root and BPF. What is tested where: here the helpers; `filters` who is shown; `programs` which ways of executing
 //! are seen; `rows` how they are shown; `options` each option; `ending` how a run ends; `refusals` how it does not begin;
-//! `json` the records for programs.
+//! `tables` what finds no room; `json` the records for programs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,6 +27,8 @@ mod programs;
 mod refusals;
 #[path = "execsnoop/rows.rs"]
 mod rows;
+#[path = "execsnoop/tables.rs"]
+mod tables;
 
 use std::ffi::OsStr;
 

@@ -55,14 +55,14 @@ pub(crate) struct Options {
     /// Most bytes of arguments that are read, up to 256K; a cut is marked
     #[arg(long, value_name = "SIZE", value_parser = args_size, default_value = "32K", help_heading = "Run")]
     args_size: u32,
+    /// How many calls there may be under way at a time, with --fails
+    #[arg(long, value_name = "N", value_parser = cli::table_size, default_value = "1024", help_heading = "Run")]
+    table_size: u32,
 }
 
 /// What the object's buffer is made for, and what its program can read.
 const DEFAULT_ARGS: u32 = 32 << 10;
 const MAX_ARGS: u32 = 256 << 10;
-
-/// Execs that may be under way at a time, when failures are seen.
-const CALLS: u32 = 1024;
 
 fn args_size(text: &str) -> Result<u32, String> {
     match cli::size(text)?.try_into() {
@@ -248,7 +248,7 @@ impl Tracer for Execsnoop {
         spec.set_global("args_budget", size)?;
         spec.set_global("fails_seen", self.options.fails)?;
         if self.options.fails {
-            set_table_size(spec, "calls", CALLS)?;
+            set_table_size(spec, "calls", self.options.table_size)?;
         }
         let cpus = u32::try_from(loader::kernel::cpu::possible()?).unwrap_or(u32::MAX);
         let scratch =

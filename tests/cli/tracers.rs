@@ -140,7 +140,7 @@ fn all_tracers_are_equally_strict() {
             misused(name, &["-P", ports]);
         }
     }
-    for name in ["opensnoop", "tcpconnect", "tcptracer"] {
+    for name in ["execsnoop", "opensnoop", "tcpconnect", "tcptracer"] {
         for size in ["0", "x", "4194305"] {
             misused(name, &["--table-size", size]);
         }
