@@ -238,7 +238,8 @@ pub(crate) fn opens(bench: &mut Bench) {
     ];
     for (what, our_args, their_args, target, shown) in cases {
         let (ours, theirs) = (ours.clone().with(our_args), theirs.clone().with(their_args));
-        let case = Case { what, work: Work::Opens, ours, theirs, empty: open_hook(bench), target, shown };
+        let empty = if our_args.contains(&"--hook") { "empty_openat" } else { open_hook(bench) };
+        let case = Case { what, work: Work::Opens, ours, theirs, empty, target, shown };
         compare(bench, &case);
     }
 }
@@ -319,7 +320,7 @@ pub(crate) fn untraced(bench: &mut Bench) {
             "opensnoop",
             &["--hook", "tracepoint"],
             tools::libbpf("opensnoop"),
-            "empty_sys_exit",
+            "empty_openat",
         ),
         (
             "getppid while opensnoop runs, 32-bit callers seen, too",

@@ -18,6 +18,12 @@ int empty_sys_exit(void *ctx)
 	return 0;
 }
 
+SEC("tracepoint/syscalls/sys_exit_openat")
+int empty_openat(void *ctx)
+{
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int empty_state(void *ctx)
 {
