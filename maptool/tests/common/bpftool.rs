@@ -102,7 +102,7 @@ pub(crate) fn compare_reading(sandbox: &Sandbox, words: &str, input: &str, their
 
 /// What bpftool printed before it failed for no reason, if it did: at the end of a batch it looks at `errno`, where a dump that
 /// worked has left a number on arm64 and s390x (7.1).
-fn done_before_stale_error(real: &Ran) -> Option<&str> {
+pub(crate) fn done_before_stale_error(real: &Ran) -> Option<&str> {
     const STALE: &str = "reading batch file failed: Bad file descriptor";
     let printed = match real.out.find(STALE) {
         // An element of its own, after the others.

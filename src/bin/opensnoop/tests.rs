@@ -58,7 +58,7 @@ fn parse(args: &[&str]) -> Result<Opensnoop, Failure> {
 fn printed(args: &[&str], open: Open) -> String {
     let tool = parse(args).unwrap();
     let common = tool.common().clone();
-    let mut stream = Stream::new(tool, &common, Clock::start(true));
+    let mut stream = Stream::new(tool, &common, Clock::fixed(4_000_000_000, 1_700_000_000_000_000_000, None));
     stream.record(&open.bytes()).unwrap();
     String::from_utf8(std::mem::take(stream.buffer())).unwrap()
 }
@@ -84,7 +84,7 @@ fn a_row_has_the_columns_of_its_header() {
     assert_eq!(printed(&[], HOSTNAME), "1234   cat                 3   0 ./../etc/hostname\n");
     let made = Open { flags: 0o101, mode: 0o640, ..HOSTNAME };
     assert_eq!(printed(&["-e"], made), "1234   cat                 3   0 00000101 0640 ./../etc/hostname\n");
-    assert!(printed(&["-T"], HOSTNAME).starts_with("0.000000000   1234   cat "));
+    assert!(printed(&["-T"], HOSTNAME).starts_with("1.123456789   1234   cat "));
     let failed = Open { ret: -13, ..HOSTNAME };
     assert_eq!(
         printed(&["-e", "-t", "1235"], failed),
