@@ -30,8 +30,7 @@
  *                   what a daemon such as nscd hands on in its own way; datagrams of a socket that is
  *                   not connected, received without asking who sent them; what lies in the second
  *                   piece of memory of a call, unless the first took the length of TCP only
- *     tp_btf        io_uring; 32-bit callers; what socketcall receives; all but the first eight
- *                   messages of a recvmmsg
+ *     tp_btf        io_uring; 32-bit callers; all but the first eight messages of a recvmmsg
  *   Told as lost: what happens on a processor while the programs for it are interrupted there (states
  *   and fexit of failures have two, one for the other); what finds no room in the buffer, in the
  *   --table-size, or in a table of 8192 calls.
@@ -382,7 +381,7 @@ ALWAYS_INLINE u32 failure(struct sock *sk, s32 error)
 	return RESULT_CLOSED;
 }
 
-ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state)
+ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state, const u64 *ctx)
 {
 	struct tcp_event event = {};
 	struct owner *found = owner_of(sk);
@@ -399,7 +398,7 @@ ALWAYS_INLINE void end_connect(struct sock *sk, u32 new_state)
 	if (!found)
 		return;
 	owner = *found;
-	if (!forget_owner(sk) || result == RESULT_NONE || !owner_wanted(&owner))
+	if (!forget_owner(sk) || is_left_over(&owner, ctx) || result == RESULT_NONE || !owner_wanted(&owner))
 		return;
 	if (count_only && (owner.flags & OWNER_REPORTED))
 		return;
@@ -419,8 +418,10 @@ OUT_OF_LINE void follow_state(const u64 *ctx)
 			begin_connect(sk);
 	} else if (old_state == STATE_SYN_SENT || old_state == STATE_SYN_RECV) {
 		/* SYN_RECV: two ends that connect to each other at a time; the outcome is still to come. */
-		if (new_state == STATE_ESTABLISHED || new_state == STATE_CLOSE)
-			end_connect(sk, new_state);
+		if (new_state == STATE_SYN_RECV)
+			note_crossing(sk);
+		else if (new_state == STATE_ESTABLISHED || new_state == STATE_CLOSE)
+			end_connect(sk, new_state, ctx);
 	}
 }
 

@@ -105,12 +105,12 @@ ALWAYS_INLINE void begin_connect(struct sock *sk)
 	keep_or_count(sk, &owner);
 }
 
-ALWAYS_INLINE void establish(struct sock *sk, u32 old_state)
+ALWAYS_INLINE void establish(struct sock *sk, u32 old_state, const u64 *ctx)
 {
 	struct owner *found = owner_of(sk);
 	struct owner owner = {};
 
-	if (!found) {
+	if (!found || is_left_over(found, ctx)) {
 		/* One end of a connection that somebody may accept. An attempt to connect is older than the tool. */
 		if (old_state != STATE_SYN_RECV)
 			return;
@@ -160,7 +160,7 @@ ALWAYS_INLINE void end_older(struct sock *sk, u32 old_state)
 	report_close(sk, &owner, old_state);
 }
 
-ALWAYS_INLINE void end(struct sock *sk, u32 old_state)
+ALWAYS_INLINE void end(struct sock *sk, u32 old_state, const u64 *ctx)
 {
 	struct owner *found = owner_of(sk);
 	struct owner owner;
@@ -170,7 +170,7 @@ ALWAYS_INLINE void end(struct sock *sk, u32 old_state)
 		return;
 	}
 	owner = *found;
-	if (!forget_owner(sk))
+	if (!forget_owner(sk) || is_left_over(&owner, ctx))
 		return;
 	/* Not for failed attempts, and not for connections that nobody has accepted. */
 	if ((owner.flags & OWNER_ESTABLISHED) && (owner.flags & OWNER_KNOWN) && owner_wanted(&owner))
@@ -188,12 +188,14 @@ OUT_OF_LINE void follow_state(const u64 *ctx)
 		return;
 	if (new_state == STATE_SYN_SENT)
 		begin_connect(sk);
+	else if (new_state == STATE_SYN_RECV && old_state == STATE_SYN_SENT)
+		note_crossing(sk);
 	else if (new_state == STATE_ESTABLISHED)
-		establish(sk, old_state);
+		establish(sk, old_state, ctx);
 	else if (new_state == STATE_FIN_WAIT1 || new_state == STATE_LAST_ACK)
 		begin_close(sk);
 	else if (new_state == STATE_CLOSE)
-		end(sk, old_state);
+		end(sk, old_state, ctx);
 }
 
 TWINS("tp_btf/inet_sock_set_state", set_state, PAIR_MAIN, follow_state(ctx), follow_state(ctx))

@@ -99,7 +99,7 @@ const COUNTED: &[(&str, [usize; 3])] = &[
     ("tcpconnect enter_connect", [442, 258, 292]),
     ("tcpconnect enter_sockcall", [450, 266, 302]),
     ("tcpconnect exit_connect", [786, 507, 654]),
-    ("tcpconnect exit_receiving", [1296, 956, 2282]),
+    ("tcpconnect exit_receiving", [1343, 1003, 1879]),
     ("tcpconnect exit_recv_inet", [619, 0, 0]),
     ("tcpconnect exit_recv_inet6", [619, 0, 0]),
     ("tcpconnect exit_sockcall", [786, 507, 654]),
@@ -110,8 +110,8 @@ const COUNTED: &[(&str, [usize; 3])] = &[
     ("tcpconnect ret_v4_connect", [801, 524, 668]),
     ("tcpconnect ret_v6_connect", [801, 524, 668]),
     ("tcpconnect retransmit", [536, 288, 321]),
-    ("tcpconnect set_state", [1193, 874, 1788]),
-    ("tcpconnect set_state_2", [1209, 900, 1781]),
+    ("tcpconnect set_state", [1211, 897, 1881]),
+    ("tcpconnect set_state_2", [1227, 923, 1847]),
     ("tcptracer accept_sockcall", [1168, 887, 1318]),
     ("tcptracer call_graft", [1085, 804, 1209]),
     ("tcptracer enter_graft", [1113, 0, 0]),
@@ -120,8 +120,8 @@ const COUNTED: &[(&str, [usize; 3])] = &[
     ("tcptracer exit_accept4", [1161, 880, 1309]),
     ("tcptracer exit_csk_accept", [1089, 0, 0]),
     ("tcptracer ret_csk_accept", [1085, 804, 1209]),
-    ("tcptracer set_state", [2018, 1639, 2577]),
-    ("tcptracer set_state_2", [2034, 1665, 2568]),
+    ("tcptracer set_state", [2051, 1674, 2627]),
+    ("tcptracer set_state_2", [2067, 1700, 2635]),
 ];
 
 fn budget(name: &str) -> Budget {

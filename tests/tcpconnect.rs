@@ -34,7 +34,10 @@ use common::emulated;
 use common::namespace::MountNamespace;
 use common::run::run;
 use common::skip::or_skip;
-use tcp::{BlackHole, Scene, close, closed_port, listen, loopback, mapped, pair, values, wait_until};
+use tcp::{
+    BlackHole, Scene, close, closed_port, connected_to_itself, listen, loopback, mapped, pair, values,
+    wait_until,
+};
 
 /// Other processes of these tests: see `common/role.rs`.
 #[test]
@@ -67,6 +70,16 @@ fn a_connect_is_one_row_with_its_outcome() {
     assert!(failed.contains(&format!(" {refused} ")) && failed.contains(" ECONNREFUSED "), "{failed}");
     assert_eq!(connected.find("ok"), header.find("RESULT"));
     close((client, server));
+}
+
+#[test]
+fn two_ends_that_connect_to_each_other_are_connects() {
+    let scene = or_skip!(Scene::new("tcpconnect"));
+    let tracer = scene.start_json([""; 0]);
+    let (_socket, port) = connected_to_itself();
+    let events = scene.events(tracer);
+    let [connect] = to_port(&events, port)[..] else { panic!("{events:#?}") };
+    assert_eq!(connect["result"], "ok");
 }
 
 #[test]

@@ -25,8 +25,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use common::skip::{Skip, or_skip, skip};
 use tcp::{
-    BlackHole, Scene, close, closed_port, ip, listen, loopback, mapped, pair, pair_with_two_paths, transfer,
-    values,
+    BlackHole, Scene, close, closed_port, connected_to_itself, ip, listen, loopback, mapped, pair,
+    pair_with_two_paths, transfer, values,
 };
 
 /// Other processes of these tests: see `common/role.rs`.
@@ -408,6 +408,19 @@ fn paths_that_the_kernel_adds_to_a_multipath_connection_are_no_connections() {
     for (kind, port) in [("connect", own), ("accept", port), ("close", own), ("close", port)] {
         assert_eq!(of(&events, kind, port)["pid"], id());
     }
+}
+
+#[test]
+fn two_ends_that_connect_to_each_other_have_one_owner() {
+    let scene = or_skip!(Scene::new("tcptracer"));
+    let tracer = scene.start_json([""; 0]);
+    let (socket, port) = connected_to_itself();
+    drop(socket);
+    let key = format!("\"local_port\":{port},");
+    tracer.wait_line("its close", |line| line.contains("\"close\"") && line.contains(&key));
+    let events = scene.events(tracer);
+    assert_eq!(counts(&events), [1, 0, 1], "{events:#?}");
+    assert!(["connect", "close"].iter().all(|kind| of(&events, kind, port)["pid"] == id()), "{events:#?}");
 }
 
 #[test]

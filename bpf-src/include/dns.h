@@ -241,43 +241,87 @@ VERIFIED_ALONE int take_messages(u64 sk, u64 address, u64 count)
 	return 0;
 }
 
+/* A call that received something, and its arguments that matter. */
+struct receiving {
+	u32 number;
+	u32 fd;
+	u64 to; /* where: memory, pieces of it, or headers of messages */
+	u64 room; /* how many bytes, pieces or messages */
+	u64 name; /* where the sender's address was put, or 0 */
+};
+
 ALWAYS_INLINE bool receives(u32 number, s64 ret)
 {
-	if (number == (u32)NR_RECVMMSG)
+	if (number == (u32)NR_RECVMMSG || number == (u32)NR_SOCKETCALL)
 		return ret > 0;
 	return ret >= ANSWER_LEAST && (number == (u32)NR_READ || number == (u32)NR_RECVFROM ||
 				       number == (u32)NR_RECVMSG || number == (u32)NR_READV);
+}
+
+/* The call that socketcall(2) was asked to make, with its arguments from memory; number 0 if that does not receive. */
+ALWAYS_INLINE void unpack_socketcall(struct receiving *call)
+{
+	const u64 *from = (const u64 *)call->to;
+	u32 made = call->fd;
+	u64 arguments[3]; /* all have as many */
+
+	call->number = 0;
+	call->name = 0;
+	if (bpf_probe_read_user(arguments, sizeof(arguments), from))
+		return;
+	if (made == SOCKETCALL_RECV || made == SOCKETCALL_RECVFROM)
+		call->number = (u32)NR_RECVFROM;
+	else if (made == SOCKETCALL_RECVMSG)
+		call->number = (u32)NR_RECVMSG;
+	else if (made == SOCKETCALL_RECVMMSG)
+		call->number = (u32)NR_RECVMMSG;
+	if (made == SOCKETCALL_RECVFROM)
+		bpf_probe_read_user(&call->name, sizeof(call->name), from + 4);
+	call->fd = (u32)arguments[0];
+	call->to = arguments[1];
+	call->room = arguments[2];
+}
+
+ALWAYS_INLINE int take_answer(const struct receiving *call, s64 ret)
+{
+	struct socket *socket = socket_of(call->fd);
+	struct sock *sk;
+
+	if (!socket)
+		return 0;
+	sk = core_get(socket, sk);
+	if (call->number == (u32)NR_RECVMSG)
+		return take_message((u64)sk, call->to, (u64)ret);
+	if (call->number == (u32)NR_RECVMMSG)
+		return take_messages((u64)sk, call->to, (u64)ret);
+	if (!is_from_resolver(sk, family_port_at(call->name)))
+		return 0;
+	if (call->number == (u32)NR_READV)
+		send_pieces(sk, call->to, call->room, (u64)ret);
+	else
+		send_answer(sk, DNS_SLOT_SYSCALL, (const void *)call->to, (u64)ret, call->room);
+	return 0;
 }
 
 SEC("?tp_btf/sys_exit")
 int exit_receiving(const u64 *ctx)
 {
 	const struct pt_regs *regs = (const struct pt_regs *)ctx[0];
-	u32 number = SYSCALL_NUMBER(regs);
+	struct receiving call = {.number = SYSCALL_NUMBER(regs)};
 	s64 ret = (s64)ctx[1];
-	struct socket *socket;
-	struct sock *sk;
-	u64 name = 0;
 
-	if (!receives(number, ret) || !ids_wanted() || IS_32BIT())
+	if (!receives(call.number, ret) || !ids_wanted() || IS_32BIT())
 		return 0;
-	socket = socket_of((u32)ARGUMENT_0(regs));
-	if (!socket)
-		return 0;
-	sk = core_get(socket, sk);
-	if (number == (u32)NR_RECVMSG)
-		return take_message((u64)sk, ARGUMENT_1(regs), (u64)ret);
-	if (number == (u32)NR_RECVMMSG)
-		return take_messages((u64)sk, ARGUMENT_1(regs), (u64)ret);
-	if (number == (u32)NR_RECVFROM)
-		name = ARGUMENT_4(regs);
-	if (!is_from_resolver(sk, family_port_at(name)))
-		return 0;
-	if (number == (u32)NR_READV)
-		send_pieces(sk, ARGUMENT_1(regs), ARGUMENT_2(regs), (u64)ret);
-	else
-		send_answer(sk, DNS_SLOT_SYSCALL, (const void *)ARGUMENT_1(regs), (u64)ret, ARGUMENT_2(regs));
-	return 0;
+	call.fd = (u32)ARGUMENT_0(regs);
+	call.to = ARGUMENT_1(regs);
+	call.room = ARGUMENT_2(regs);
+	call.name = call.number == (u32)NR_RECVFROM ? ARGUMENT_4(regs) : 0;
+	if (call.number == (u32)NR_SOCKETCALL) {
+		unpack_socketcall(&call);
+		if (!receives(call.number, ret))
+			return 0;
+	}
+	return take_answer(&call, ret);
 }
 #endif
 

@@ -4,8 +4,8 @@
  * because what happens to a socket later happens in other tasks and in interrupts.
  *
  * In: the current task when it connects or accepts. Out: an `owner` by the address of its socket. Addresses are used again
- * by other sockets, but never before a state change to CLOSE, which takes the owner out; a new connect of the same
- * socket takes the place of the old one.
+ * by other sockets, but never before a state change to CLOSE, which takes the owner out, unless the change is missed; a new
+ * connect of the same socket takes the place of the old one.
  */
 #ifndef OWNER_H
 #define OWNER_H
@@ -18,6 +18,7 @@
 #define OWNER_ESTABLISHED 0x04
 #define OWNER_OLDER 0x08 /* the connection is older than the tool, `who` is the task that closes it */
 #define OWNER_REPORTED 0x10 /* as pending */
+#define OWNER_CROSSED 0x20 /* the other end connected to it at the same time */
 
 struct owner {
 	struct event_header who; /* without time, CPU and kind */
@@ -77,6 +78,26 @@ ALWAYS_INLINE bool forget_owner(struct sock *sk)
 	if (error && error != -ENOENT)
 		count_untracked();
 	return error == 0;
+}
+
+/* The other end of an attempt to connect does the same: from now on the states are those of a connection that is accepted. */
+ALWAYS_INLINE void note_crossing(struct sock *sk)
+{
+	struct owner *found = owner_of(sk);
+
+	if (found)
+		found->flags |= OWNER_CROSSED;
+}
+
+/*
+ * Whether this is the owner of a socket that had the address before, whose CLOSE was missed and is counted as lost: who connects
+ * does not leave SYN_RECV, unless both ends did. The state is read from the context (see follow_state()) once more: the
+ * verifier would go through all that follows for each one that was asked about before.
+ */
+ALWAYS_INLINE bool is_left_over(const struct owner *owner, const u64 *ctx)
+{
+	return (owner->flags & (OWNER_CONNECTED | OWNER_CROSSED)) == OWNER_CONNECTED &&
+	       ((const volatile u64 *)ctx)[1] == STATE_SYN_RECV;
 }
 
 /* An event of the owner. */

@@ -23,7 +23,15 @@
 #define RELOCATED __attribute__((preserve_access_index))
 
 /* First argument of socketcall(2), by which the C libraries of some architectures (s390x) make all calls on sockets. */
-enum { SOCKETCALL_CONNECT = 3, SOCKETCALL_ACCEPT = 5, SOCKETCALL_ACCEPT4 = 18 };
+enum {
+	SOCKETCALL_CONNECT = 3,
+	SOCKETCALL_ACCEPT = 5,
+	SOCKETCALL_RECV = 10,
+	SOCKETCALL_RECVFROM = 12,
+	SOCKETCALL_RECVMSG = 17,
+	SOCKETCALL_ACCEPT4 = 18,
+	SOCKETCALL_RECVMMSG = 19,
+};
 
 #if defined(__TARGET_ARCH_x86)
 #define HAVE_SYSCALL_REGS
@@ -57,7 +65,7 @@ struct pt_regs {
 #define ARGUMENT_3_32(regs) ((regs)->si)
 enum { NR_OPEN = 2, NR_CREAT = 85, NR_OPENAT = 257, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 295 };
-enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_RECVMMSG = 299 };
+enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_RECVMMSG = 299, NR_SOCKETCALL = -1 };
 
 #elif defined(__TARGET_ARCH_arm64)
 #define HAVE_SYSCALL_REGS
@@ -87,7 +95,7 @@ struct pt_regs {
 /* There is neither open nor creat. */
 enum { NR_OPEN = -1, NR_CREAT = -2, NR_OPENAT = 56, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 322 };
-enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_RECVMMSG = 243 };
+enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_RECVMMSG = 243, NR_SOCKETCALL = -1 };
 
 #elif defined(__TARGET_ARCH_s390)
 #define HAVE_SYSCALL_REGS
@@ -115,7 +123,7 @@ struct pt_regs {
 #define ARGUMENT_3_32(regs) ARGUMENT_3(regs)
 enum { NR_OPEN = 5, NR_CREAT = 8, NR_OPENAT = 288, NR_OPENAT2 = 437 };
 enum { NR32_OPEN = 5, NR32_CREAT = 8, NR32_OPENAT = 288 };
-enum { NR_READ = 3, NR_READV = 145, NR_RECVFROM = 371, NR_RECVMSG = 372, NR_RECVMMSG = 357 };
+enum { NR_READ = 3, NR_READV = 145, NR_RECVFROM = 371, NR_RECVMSG = 372, NR_RECVMMSG = 357, NR_SOCKETCALL = 102 };
 #endif
 
 #endif

@@ -258,6 +258,15 @@ pub(crate) fn loopback(port: u16) -> SockAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()
 }
 
+/// A socket that is connected to itself, which is the end of two that connect to each other at the same time, and its port.
+pub(crate) fn connected_to_itself() -> (Socket, u16) {
+    let socket = socket(Domain::IPV4);
+    socket.bind(&loopback(0)).unwrap();
+    let own = socket.local_addr().unwrap();
+    socket.connect(&own).unwrap();
+    (socket, own.as_socket().unwrap().port())
+}
+
 /// 127.0.0.1 as IPv6 sockets know it.
 pub(crate) fn mapped(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port))

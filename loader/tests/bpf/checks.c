@@ -135,7 +135,7 @@ int needs_setting(void *context)
 SEC("socket")
 int symbols(void *context)
 {
-	CHECK((u64)&schedule >> 63);
+	CHECK((u64)&schedule > 4096); /* where the kernel lies differs from one architecture to the next */
 	CHECK(&no_such_symbol == 0);
 	return 0;
 }

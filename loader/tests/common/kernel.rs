@@ -94,7 +94,20 @@ pub fn callbacks() -> Option<Object> {
         not_run(&NotRun::KernelLacks("bpf_loop"));
         return None;
     }
+    if object.load_program("callbacks").is_err_and(|error| needs_jit(&error)) {
+        return None;
+    }
     Some(object)
+}
+
+/// Whether the verifier refused because this kernel interprets programs (s390x of Debian); says aloud that a test did not run.
+pub(crate) fn needs_jit(error: &loader::Error) -> bool {
+    let log = error.verifier_log().unwrap_or_default();
+    let refused = log.contains("not allowed in non-JITed programs") || log.contains("JIT is required");
+    if refused {
+        not_run(&NotRun::KernelLacks("JIT"));
+    }
+    refused
 }
 
 /// A bpffs that only the calling thread sees; it goes with the thread.
