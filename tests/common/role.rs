@@ -145,14 +145,11 @@ fn exec_when_told(args: &[OsString]) {
     exec_or_die(execve(&c_string(&args[0]), &c_strings(&args[1..]), NO_ENV));
 }
 
-/// Arguments: program, which the kernel refuses to execute, and by how many threads at a time that is tried. Waits for a byte on
-/// standard input.
+/// Arguments: program, which the kernel refuses to execute. For each byte on standard input a thread tries to.
 fn refused_execs(args: &[OsString]) {
-    let count: usize = args[1].to_str().unwrap().parse().unwrap();
-    std::io::stdin().read_exact(&mut [0]).unwrap();
     let refused =
         || assert_eq!(Command::new(&args[0]).status().unwrap_err().raw_os_error(), Some(libc::EPERM));
-    std::thread::scope(|scope| (0..count).for_each(|_| drop(scope.spawn(refused))));
+    std::thread::scope(|scope| std::io::stdin().bytes().for_each(|_| drop(scope.spawn(refused))));
 }
 
 /// A C string in the middle of so much of the executable's read-only data that no page near it is mapped until

@@ -7,13 +7,14 @@
 
 { sub(/\r$/, "") }
 
-/^@@RUN / { framed = 1; name = $2; text = ""; done = 0; next }
+/^@@RUN / { framed = 1; name = $2; text = ""; done = 0; before = failed; next }
 
 /^@@END / {
     if ($3 != 0 || !done) {
         why = $3 == 137 ? "did not end in time" : (done ? "failed" : "ended without a result, status " $3)
         printf "---- %s: %s\n%s", name, why, text
-        if (!done) broken++
+        # What others print at the same time can tear the line with the counts: the status is what counts.
+        if (!done || failed == before) broken++
     }
     name = ""
     next
