@@ -149,7 +149,7 @@ fn exec_when_told(args: &[OsString]) {
 fn refused_execs(args: &[OsString]) {
     let refused =
         || assert_eq!(Command::new(&args[0]).status().unwrap_err().raw_os_error(), Some(libc::EPERM));
-    std::thread::scope(|scope| std::io::stdin().bytes().for_each(|_| drop(scope.spawn(refused))));
+    std::thread::scope(|scope| std::io::stdin().lock().bytes().for_each(|_| drop(scope.spawn(refused))));
 }
 
 /// A C string in the middle of so much of the executable's read-only data that no page near it is mapped until
