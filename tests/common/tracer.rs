@@ -149,8 +149,7 @@ impl Finished {
 
     /// How many events were told as lost on standard error, in all.
     pub(crate) fn told(&self) -> usize {
-        let count = |line: &String| line.split_once(" in all")?.0.rsplit(' ').next()?.parse().ok();
-        self.stderr.iter().rev().find_map(count).unwrap_or(0)
+        told(self.stderr.iter().map(String::as_str))
     }
 
     /// Fails if an event was lost, or if anything at all was said on standard error. Where a program takes as long as a
@@ -160,6 +159,12 @@ impl Finished {
         assert_eq!(unexpected(self.stderr.iter().map(String::as_str)), Vec::<&str>::new());
         self
     }
+}
+
+/// How many events these lines of standard error tell as lost, in all.
+pub(crate) fn told<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> usize {
+    let count = |line: &str| line.split_once(" in all")?.0.rsplit(' ').next()?.parse().ok();
+    lines.rev().find_map(count).unwrap_or(0)
 }
 
 /// What should not have been said on standard error, see [`Finished::quiet`].

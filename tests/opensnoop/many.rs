@@ -13,7 +13,7 @@ use crate::common::role::role;
 use crate::common::run::wait_bounded;
 use crate::common::sandbox::Sandbox;
 use crate::common::skip::or_skip;
-use crate::common::tracer::unexpected;
+use crate::common::tracer::{told, unexpected};
 
 const ROLE: &str = "open many times";
 
@@ -57,7 +57,8 @@ fn end(mut tracer: Child) -> String {
     said
 }
 
-/// Each process opens its share; then each row must be there, whole, once and in order.
+/// Each process opens its share; then each row must be there, whole, once and in order. (Where a program takes as long as a time
+/// slice, what interrupts it is missing, and told.)
 fn lose_nothing(processes: u64) {
     let sandbox = or_skip!(Sandbox::new());
     let output = sandbox.path("output");
@@ -75,17 +76,22 @@ fn lose_nothing(processes: u64) {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!(unexpected(end(tracer).lines()), Vec::<&str>::new());
+    let said = end(tracer);
+    assert_eq!(unexpected(said.lines()), Vec::<&str>::new());
     let text = fs::read_to_string(&output).unwrap();
     let mut next = vec![0u64; usize::try_from(processes).unwrap()];
+    let mut missing = 0;
     for row in text.lines().skip(1) {
         let (child, number) = row.rsplit_once("/many-").unwrap().1.split_once('-').unwrap();
         let next = &mut next[child.parse::<usize>().unwrap()];
-        assert_eq!(number, next.to_string(), "{row}");
+        let number: u64 = number.parse().unwrap();
+        missing += number.checked_sub(*next).unwrap_or_else(|| panic!("{next} was there: {row}"));
         assert_eq!(row.split_whitespace().count(), 5, "{row}");
-        *next += 1;
+        *next = number + 1;
     }
-    assert_eq!(next, vec![share; next.len()]);
+    missing += next.iter().map(|next| share.checked_sub(*next).unwrap()).sum::<u64>();
+    let told = told(said.lines());
+    assert!(missing == 0 || emulated() && missing <= told as u64, "{missing} missing, {told} told");
 }
 
 #[test]
