@@ -13,6 +13,9 @@
  * else by the time that the second has its turn: that is what `done` tells.) The second has to come after the first: of a
  * tracepoint's programs that is the one attached later, of a trampoline's the one attached earlier. It is called NAME_2;
  * user space takes what it saw from what the first one missed, the rest is lost.
+ *
+ * What is not told apart: a task that is preempted between the two programs and goes on on another CPU, where the first one is at
+ * work for somebody else just then. Its event is shown twice.
  */
 #ifndef TWIN_H
 #define TWIN_H

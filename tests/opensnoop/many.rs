@@ -58,7 +58,8 @@ fn end(mut tracer: Child) -> String {
 }
 
 /// Each process opens its share; then each row must be there, whole, once and in order. (Where a program takes as long as a time
-/// slice, what interrupts it is missing, and told.)
+/// slice, what interrupts it is missing, and told; and a task that is moved to another processor between the two programs of
+/// a pair is shown twice, see twin.h.)
 fn lose_nothing(processes: u64) {
     let sandbox = or_skip!(Sandbox::new());
     let output = sandbox.path("output");
@@ -80,18 +81,26 @@ fn lose_nothing(processes: u64) {
     assert_eq!(unexpected(said.lines()), Vec::<&str>::new());
     let text = fs::read_to_string(&output).unwrap();
     let mut next = vec![0u64; usize::try_from(processes).unwrap()];
-    let mut missing = 0;
+    let (mut missing, mut again) = (0, 0);
     for row in text.lines().skip(1) {
         let (child, number) = row.rsplit_once("/many-").unwrap().1.split_once('-').unwrap();
         let next = &mut next[child.parse::<usize>().unwrap()];
         let number: u64 = number.parse().unwrap();
-        missing += number.checked_sub(*next).unwrap_or_else(|| panic!("{next} was there: {row}"));
         assert_eq!(row.split_whitespace().count(), 5, "{row}");
+        match number.checked_sub(*next) {
+            Some(gap) => missing += gap,
+            None => {
+                assert_eq!(number + 1, *next, "{row}");
+                again += 1;
+            }
+        }
         *next = number + 1;
     }
     missing += next.iter().map(|next| share.checked_sub(*next).unwrap()).sum::<u64>();
     let told = told(said.lines());
-    assert!(missing == 0 || emulated() && missing <= told as u64, "{missing} missing, {told} told");
+    let whole = (missing, again) == (0, 0);
+    let nearly = missing <= told as u64 && again <= 2;
+    assert!(whole || emulated() && nearly, "{missing} missing, {told} told, {again} shown again");
 }
 
 #[test]
